@@ -1,0 +1,218 @@
+package appgw
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+
+	"github.com/semio-iot/semio/e2e"
+	"github.com/semio-iot/semio/identity"
+	"github.com/semio-iot/semio/internal/delivery"
+)
+
+// device is one connected device; another connection is another device.
+type device struct {
+	id      identity.DeviceID
+	binding e2e.BindingID
+	chain   [][]byte           // certificates, to find out that one is revoked later
+	channel *delivery.Channel  // nil while the sticker's claim code is not known
+	cancel  context.CancelFunc // set by start, under Gateway.mu
+}
+
+// newDevice makes a device from its record. The credential is verified again: a certificate may have been revoked meanwhile.
+func (g *Gateway) newDevice(id identity.DeviceID, r deviceRecord) (*device, error) {
+	verified, err := g.verifier.Verify(r.Credential, identity.RoleDevice)
+	if err != nil {
+		return nil, err
+	}
+	binding, err := r.binding()
+	if err != nil {
+		return nil, err
+	}
+	d := &device{id: id, binding: binding, chain: r.Credential.Chain}
+	cfg := e2e.Config{
+		Self: g.self, Key: g.cfg.Key, Remote: verified, Binding: binding,
+		RequirePSK: !g.cfg.WithoutClaimCode,
+		Epochs:     newEpochs(g.cfg.Store, binding),
+	}
+	if len(r.PSK) == 0 && cfg.RequirePSK {
+		return d, nil
+	}
+	if len(r.PSK) > 0 {
+		if cfg.PSK, err = identity.NewPSK(r.PSK); err != nil {
+			return nil, err
+		}
+		defer cfg.PSK.Wipe()
+		cfg.RequirePSK = true
+	}
+	peer, err := e2e.NewPeer(cfg)
+	if err != nil {
+		return nil, err
+	}
+	down := g.topics.Down(g.app, id)
+	d.channel, err = delivery.Open(delivery.Config{
+		Peer:        peer,
+		Store:       newOutbox(g.memory, binding),
+		Publish:     func(ctx context.Context, record []byte) error { return g.link.Publish(ctx, down, record) },
+		HandleEvent: func(ctx context.Context, e Event) error { return g.handleEvent(ctx, id, e) },
+		HandleCall:  g.callHandler(id),
+		MaxQueue:    g.cfg.MaxQueue,
+		Pool:        g.calls,
+		Logger:      g.log.With("device", id),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+func (g *Gateway) callHandler(id identity.DeviceID) func(context.Context, Call) (Reply, error) {
+	if g.cfg.OnCall == nil {
+		return nil
+	}
+	return func(ctx context.Context, c Call) (Reply, error) { return g.cfg.OnCall(ctx, id, c) }
+}
+
+// start runs the device's channel, if there is one and Run runs. The caller holds mu.
+func (g *Gateway) start(d *device) {
+	if d.channel == nil || g.running == nil || d.cancel != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(g.running)
+	d.cancel = cancel
+	g.work.Go(func() {
+		if err := d.channel.Run(ctx); err != nil && ctx.Err() == nil {
+			g.log.Error("channel of device ended", "device", d.id, "err", err)
+		}
+	})
+	if g.up {
+		d.channel.LinkUp()
+	}
+}
+
+// stop ends a device that is no longer in the table and wipes its keys. It does not wait for a handler of the host, which may be what
+// waits for the device's end; what the handler leaves to be written is refused once the binding is buried.
+func (d *device) stop() {
+	if d.channel == nil {
+		return
+	}
+	if d.cancel != nil {
+		d.cancel()
+	}
+	d.channel.Wipe()
+}
+
+func (d *device) linkUp() {
+	if d.channel != nil {
+		d.channel.LinkUp()
+	}
+}
+
+func (d *device) linkDown() {
+	if d.channel != nil {
+		d.channel.LinkDown()
+	}
+}
+
+func (d *device) receive(record []byte) {
+	if d.channel != nil {
+		d.channel.Receive(record)
+	}
+}
+
+// loadDevices takes the connected devices from the store. One that cannot be verified is left out, and said; it comes back when the
+// reason is gone.
+func (g *Gateway) loadDevices(ctx context.Context) error {
+	records := map[identity.DeviceID]deviceRecord{}
+	err := g.memory.store.View(ctx, func(tx Tx) error {
+		const prefix = "device/"
+		for key, locked := range tx.List(prefix) {
+			id, err := identity.ParseDeviceID(key[len(prefix):])
+			if err != nil {
+				return fmt.Errorf("store key %s: %w", key, err)
+			}
+			b, err := g.memory.locker.Unlock(key, locked)
+			if err != nil {
+				return fmt.Errorf("unlock %s: %w", key, err)
+			}
+			r, err := parseDeviceRecord(b)
+			clear(b)
+			if err != nil {
+				return fmt.Errorf("%s: %w", id, err)
+			}
+			if r.Connected {
+				records[id] = r
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for id, r := range records {
+		d, err := g.newDevice(id, r)
+		clear(r.PSK)
+		switch {
+		case errors.Is(err, identity.ErrRevoked) || errors.Is(err, identity.ErrExpired) || errors.Is(err, identity.ErrUntrusted):
+			g.log.Error("device is left out", "device", id, "err", err)
+		case err != nil:
+			return fmt.Errorf("device %s: %w", id, err)
+		default:
+			g.devices[id] = d
+		}
+	}
+	return nil
+}
+
+// dropRevoked takes out the devices that a list names by now, as loadDevices leaves them out. Their connections end with the
+// platform's order, or by Disconnect.
+func (g *Gateway) dropRevoked() {
+	g.orders.Lock()
+	defer g.orders.Unlock()
+	g.mu.Lock()
+	var gone []*device
+	for id, d := range g.devices {
+		if g.revoked(d.chain) {
+			gone = append(gone, d)
+			delete(g.devices, id)
+		}
+	}
+	g.mu.Unlock()
+	for _, d := range gone {
+		g.log.Warn("device is revoked, its connection is suspended", "device", d.id)
+		d.stop()
+	}
+}
+
+func (g *Gateway) revoked(chain [][]byte) bool {
+	for _, der := range chain {
+		// The chain was verified before; what does not parse now cannot be vouched for.
+		if cert, err := x509.ParseCertificate(der); err != nil || g.verifier.Revoked(cert) {
+			return true
+		}
+	}
+	return false
+}
+
+func (g *Gateway) device(id identity.DeviceID) (*device, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	d := g.devices[id]
+	if d == nil {
+		return nil, fmt.Errorf("%s: %w", id, ErrUnknownDevice)
+	}
+	return d, nil
+}
+
+// open is device for those who want to talk with it.
+func (g *Gateway) open(id identity.DeviceID) (*delivery.Channel, error) {
+	d, err := g.device(id)
+	if err != nil {
+		return nil, err
+	}
+	if d.channel == nil {
+		return nil, fmt.Errorf("%s: %w: call Connect with the whole sticker", id, ErrClaimCode)
+	}
+	return d.channel, nil
+}

@@ -1,0 +1,49 @@
+package appgw
+
+import (
+	"fmt"
+
+	"github.com/semio-iot/semio/internal/kv"
+)
+
+// Store is the gateway's memory: keys, values and transactions. Package appgw/storetest has the suite that an implementation
+// passes. Tx is its transaction.
+type (
+	Store = kv.Store
+	Tx    = kv.Tx
+)
+
+// What a Store's transactions return, for implementations.
+var (
+	ErrNotFound    = kv.ErrNotFound
+	ErrStoreClosed = kv.ErrClosed
+	ErrReadOnly    = kv.ErrReadOnly
+	ErrSize        = kv.ErrSize
+	// ErrStoreLocked means that another process has the file open: one gateway to a store.
+	ErrStoreLocked = kv.ErrLocked
+)
+
+// StoreSchema names what a gateway's store holds, for implementations: they keep it and refuse a store that says something else. The
+// keys:
+//
+//	admission                      the platform's admission, signed
+//	crl/<n>                        revocation list of the verifier's n-th authority, DER
+//	claim/<device>                 locked: pre-shared key of a connection that was asked for
+//	device/<device>                locked: deviceRecord
+//	epoch/<binding>                issued u64 ‖ accepted u64
+//	tomb/<binding>                 accepted u64: a binding that has ended
+//	next/<binding>, mark/<binding>/<n>   u64
+//	out/<binding>/<seq, 16 hex>    locked: frame
+const StoreSchema = "semio appgw 1"
+
+// OpenBoltStore opens or creates a store in one file. ErrStoreLocked reports that another process has it open.
+func OpenBoltStore(path string) (Store, error) {
+	s, err := kv.OpenBolt(path, StoreSchema)
+	if err != nil {
+		return nil, fmt.Errorf("appgw: %w", err)
+	}
+	return s, nil
+}
+
+// NewMemStore returns a store that forgets, for tests.
+func NewMemStore() Store { return new(kv.Mem) }

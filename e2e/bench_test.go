@@ -1,0 +1,156 @@
+package e2e_test
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hmac"
+	"crypto/sha256"
+	"fmt"
+	"testing"
+
+	"github.com/semio-iot/semio/e2e"
+	"github.com/stretchr/testify/require"
+)
+
+var sizes = []int{64, 1 << 10, 16 << 10}
+
+// fresh renews the session before its limit, outside the clock.
+func (x *pair) fresh(b *testing.B, n int) {
+	if n%(1<<19) == 0 {
+		b.StopTimer()
+		x.establish(b)
+		b.StartTimer()
+	}
+}
+
+func BenchmarkSeal(b *testing.B) {
+	for _, size := range sizes {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			x := newPair(b)
+			msg, out := make([]byte, size), make([]byte, 0, size+e2e.Overhead)
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for n := 0; b.Loop(); n++ {
+				x.fresh(b, n)
+				if _, err := x.dev.Seal(x.now, out, msg); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkOpen(b *testing.B) {
+	for _, size := range sizes {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			x := newPair(b)
+			msg, in := make([]byte, size), make([]byte, 0, size+e2e.Overhead)
+			var records [][]byte
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for n := 0; b.Loop(); n++ {
+				x.fresh(b, n)
+				if n%256 == 0 {
+					b.StopTimer()
+					records = records[:0]
+					for range 256 {
+						r, err := x.dev.Seal(x.now, nil, msg)
+						if err != nil {
+							b.Fatal(err)
+						}
+						records = append(records, r)
+					}
+					b.StartTimer()
+				}
+				if _, err := x.app.ReceiveInto(x.now, in, records[n%256]); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkBare is what suite 0x01 costs without a protocol around it.
+func BenchmarkBare(b *testing.B) {
+	for _, size := range sizes {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			block, err := aes.NewCipher(make([]byte, 32))
+			require.NoError(b, err)
+			mac := hmac.New(sha256.New, make([]byte, 32))
+			mac.Reset()
+			msg, out, iv, sum := make([]byte, size), make([]byte, size), make([]byte, 16), make([]byte, 0, 32)
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for b.Loop() {
+				cipher.NewCTR(block, iv).XORKeyStream(out, msg)
+				mac.Reset()
+				mac.Write(out)
+				sum = mac.Sum(sum[:0])
+			}
+		})
+	}
+}
+
+func BenchmarkHandshake(b *testing.B) {
+	x := newPair(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		x.establish(b)
+	}
+}
+
+func BenchmarkExchange(b *testing.B) {
+	p, plat, _ := platformPair(b, newSide('D', "D-METER-1"))
+	b.ReportAllocs()
+	for b.Loop() {
+		x, init := ask(b, p, "poll")
+		req, err := plat.OpenRequest(init)
+		if err != nil {
+			b.Fatal(err)
+		}
+		resp, err := req.Reply(nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := x.Open(resp); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkJunkInit refuses an INIT that has everything right but the outer MAC.
+func BenchmarkJunkInit(b *testing.B) {
+	x := newPair(b)
+	init, err := x.dev.Initiate(x.now, nil)
+	require.NoError(b, err)
+	init[len(init)-1] ^= 1
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := x.app.Receive(x.now, init); err != e2e.ErrUnauthentic {
+			b.Fatal(err)
+		}
+	}
+}
+
+func TestAllocations(t *testing.T) {
+	x := newPair(t).establish(t)
+	msg, out, in := make([]byte, 64), make([]byte, 0, 200), make([]byte, 0, 200)
+	var rec []byte
+	n := testing.AllocsPerRun(1000, func() {
+		var err error
+		if rec, err = x.dev.Seal(x.now, out, msg); err != nil {
+			t.Fatal(err)
+		}
+	})
+	require.LessOrEqual(t, n, 1.0, "Seal")
+	n = testing.AllocsPerRun(1000, func() {
+		var err error
+		if rec, err = x.dev.Seal(x.now, out, msg); err != nil {
+			t.Fatal(err)
+		}
+		if _, err = x.app.ReceiveInto(x.now, in, rec); err != nil {
+			t.Fatal(err)
+		}
+	})
+	require.LessOrEqual(t, n, 2.0, "Seal and ReceiveInto")
+}

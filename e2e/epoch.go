@@ -1,0 +1,102 @@
+package e2e
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// Epochs is what must outlive RAM for one binding: two numbers. All methods may be called from any goroutine, never two of one
+// peer at the same time, and must not call back into the [Peer].
+//
+// An implementation that forgets (a restored backup) must not be used again with the binding: an old INIT could be delivered
+// twice. Storage that may have been rolled back has to be given up and the pair commissioned again.
+type Epochs interface {
+	// NextEpoch returns a number greater than any it returned before in this binding, and at least 1. The number is
+	// durable (written and synced) before NextEpoch returns: else a power cut could use it twice.
+	NextEpoch() (uint64, error)
+
+	// AcceptEpoch makes epoch the highest seen of the other side. It returns an error that Is [ErrStaleEpoch] or
+	// [ErrEpochJump] unless [CheckEpoch] allows it, and it is durable before nil is returned. It is called for
+	// authenticated records only. Any other error means: not accepted, the same record may come again.
+	AcceptEpoch(epoch uint64) error
+}
+
+const maxEpochJump = 1 << 32
+
+// CheckEpoch is the rule of [Epochs.AcceptEpoch]: epoch must be greater than highest (0: none seen) by at most 2^32.
+func CheckEpoch(highest, epoch uint64) error {
+	if epoch <= highest {
+		return fmt.Errorf("%w: %d after %d", ErrStaleEpoch, epoch, highest)
+	}
+	if epoch-highest > maxEpochJump {
+		return fmt.Errorf("%w: %d after %d", ErrEpochJump, epoch, highest)
+	}
+	return nil
+}
+
+// EpochWindow says which epochs of one-shot exchanges were used: those of a peer may overtake one another by up to 63. The zero
+// value has seen none. It is a plain value: keep its Marshal form in the transaction that also keeps the request's effect
+// and its RESP.
+type EpochWindow struct {
+	Highest uint64 // highest epoch accepted, 0: none
+	Bits    uint64 // bit i: epoch Highest-i was accepted
+}
+
+const (
+	epochWindowWidth   = 64
+	epochWindowVersion = 1
+	epochWindowSize    = 1 + 8 + 8
+)
+
+// Check says whether Accept would take epoch, without taking it: ErrReplay when it was used, [ErrStaleEpoch] when it lies
+// below the window (used or not), [ErrEpochJump].
+func (w EpochWindow) Check(epoch uint64) error {
+	if epoch > w.Highest {
+		return CheckEpoch(w.Highest, epoch)
+	}
+	behind := w.Highest - epoch
+	if epoch == 0 || behind >= epochWindowWidth {
+		return fmt.Errorf("%w: %d, highest is %d", ErrStaleEpoch, epoch, w.Highest)
+	}
+	if w.Bits>>behind&1 == 1 {
+		return fmt.Errorf("%w: epoch %d is used", ErrReplay, epoch)
+	}
+	return nil
+}
+
+// Accept marks epoch as used, or returns Check's error and changes nothing.
+func (w *EpochWindow) Accept(epoch uint64) error {
+	if err := w.Check(epoch); err != nil {
+		return err
+	}
+	if epoch > w.Highest {
+		w.Bits <<= min(epoch-w.Highest, epochWindowWidth) // a shift by 64 clears, in Go
+		w.Highest = epoch
+	}
+	w.Bits |= 1 << (w.Highest - epoch)
+	return nil
+}
+
+// Marshal returns the storage form: version 1, Highest u64, Bits u64, big-endian, 17 bytes.
+func (w EpochWindow) Marshal() []byte {
+	b := make([]byte, 0, epochWindowSize)
+	b = append(b, epochWindowVersion)
+	b = binary.BigEndian.AppendUint64(b, w.Highest)
+	return binary.BigEndian.AppendUint64(b, w.Bits)
+}
+
+// ParseEpochWindow reads what Marshal wrote, and refuses a window that Accept cannot have made.
+func ParseEpochWindow(b []byte) (EpochWindow, error) {
+	if len(b) != epochWindowSize || b[0] != epochWindowVersion {
+		return EpochWindow{}, errors.New("e2e: not an epoch window of version 1")
+	}
+	w := EpochWindow{Highest: binary.BigEndian.Uint64(b[1:]), Bits: binary.BigEndian.Uint64(b[9:])}
+	switch {
+	case w.Highest == 0 && w.Bits != 0,
+		w.Highest > 0 && w.Bits&1 == 0,
+		w.Highest < epochWindowWidth && w.Bits>>w.Highest != 0: // bits of epochs below 1
+		return EpochWindow{}, errors.New("e2e: epoch window contradicts itself")
+	}
+	return w, nil
+}

@@ -1,0 +1,256 @@
+package e2e
+
+import (
+	"crypto/ecdh"
+	"crypto/subtle"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/semio-iot/semio/internal/secret"
+)
+
+// initiation is the initiator's state of one handshake, from INIT to RESP.
+type initiation struct {
+	suite   Suite // of INIT's payload
+	epoch   uint64
+	created time.Time
+	offered uint16
+	private *ecdh.PrivateKey // e_I
+	clear   []byte
+	th1     [hashSize]byte
+	ck1     secret.Bytes
+
+	record []byte // INIT, nil before it is sealed
+	sealed []byte // in record
+	early  []byte // a copy, for the case that the handshake is lost
+}
+
+func (i *initiation) wipe() {
+	if i == nil {
+		return
+	}
+	i.ck1.Wipe()
+	clear(i.early)
+	i.private = nil
+}
+
+func (p *Peer) flags() byte {
+	f := byte(p.profile) << 4
+	if p.selfB {
+		f |= flagB
+	}
+	return f
+}
+
+// initiate takes an epoch, which is durable from then on, and does all of INIT that does not need the payload. It wants hs.
+func (p *Peer) initiate(now time.Time) (*initiation, error) {
+	epoch, err := p.epochs.NextEpoch()
+	if err != nil {
+		return nil, fmt.Errorf("e2e: take epoch: %w", err)
+	}
+	if epoch <= p.ownEpoch {
+		return nil, fmt.Errorf("e2e: take epoch: the store gave %d after %d", epoch, p.ownEpoch)
+	}
+	p.ownEpoch = epoch
+	i := &initiation{epoch: epoch, suite: slices.Min(p.suites), created: now}
+	for _, s := range p.suites {
+		i.offered |= s.offer()
+	}
+	if i.private, err = p.newKey(); err != nil {
+		return nil, fmt.Errorf("e2e: make ephemeral key: %w", err)
+	}
+	h := header{typ: TypeInit, suite: i.suite, flags: p.flags(), id: p.hint}
+	i.clear = appendInitClear(nil, h, epoch, i.offered, compress(i.private.PublicKey()))
+	i.th1 = transcript1(p.th0, i.clear)
+	es, err := i.private.ECDH(p.remote.agreement)
+	if err != nil {
+		return nil, fmt.Errorf("e2e: agree with peer's key: %w", err)
+	}
+	defer clear(es)
+	i.ck1 = extract(p.mk.Expose(), es)
+	return i, nil
+}
+
+// sealInit ends INIT. It is called once: the keys and the counter 0 serve one payload. It wants hs.
+func (p *Peer) sealInit(i *initiation, payload []byte) error {
+	keys, err := messageKeys(i.suite, i.ck1, labelM1, i.th1)
+	if err != nil {
+		return err
+	}
+	plain := withCaps(payload)
+	defer clear(plain)
+	b := keys.seal(slices.Clone(i.clear), 0, i.clear[:headerSize], plain)
+	i.record = append(b, p.outerMAC(b)...)
+	i.sealed = i.record[len(i.clear) : len(i.record)-mac1Size]
+	return nil
+}
+
+// outerMAC is mac1. It wants hs; the result is valid until the next call.
+func (p *Peer) outerMAC(b []byte) []byte {
+	p.mac1.Reset()
+	p.mac1.Write(b)
+	return p.mac1.Sum(p.mac1Sum[:0])[:mac1Size]
+}
+
+// withCaps puts the capabilities, none in this version, before a handshake's payload.
+func withCaps(payload []byte) []byte {
+	b := make([]byte, capsSize, capsSize+len(payload))
+	binary.BigEndian.PutUint32(b, 0)
+	return append(b, payload...)
+}
+
+// checkHandshake is what INIT and RESP have in common, the cheap checks in their order.
+func (p *Peer) checkHandshake(h header) error {
+	switch {
+	case h.fromB() == p.selfB:
+		return unauthentic(&p.count.ownDirection)
+	case Hint(h.id) != p.hint:
+		return unauthentic(&p.count.wrongBinding)
+	case h.profile() != p.profile:
+		return unauthentic(&p.count.unsupported)
+	}
+	return nil
+}
+
+// checkInit does the checks of an INIT that cost little: everything before the epoch. It wants hs.
+func (p *Peer) checkInit(h header, record []byte) (initRecord, error) {
+	m, ok := parseInit(h, record)
+	if !ok {
+		return m, unauthentic(&p.count.malformed)
+	}
+	if err := p.checkHandshake(h); err != nil {
+		return m, err
+	}
+	if subtle.ConstantTimeCompare(m.mac1, p.outerMAC(m.macked)) != 1 {
+		return m, unauthentic(&p.count.badMAC)
+	}
+	// An echo answers a CHALLENGE, and this version sends none.
+	if !slices.Contains(p.suites, h.suite) || m.echo != nil {
+		return m, unauthentic(&p.count.unsupported)
+	}
+	return m, nil
+}
+
+// opening is the responder's state of one handshake, from an authentic INIT to RESP.
+type opening struct {
+	epoch   uint64
+	suite   Suite // chosen for RESP and what follows
+	public  *ecdh.PublicKey
+	th1     [hashSize]byte
+	ck1     secret.Bytes
+	sealed  []byte // ct1, a copy
+	digest  [hashSize]byte
+	payload []byte
+}
+
+// openInit does the expensive half. It wants hs, since it calls Key.
+func (p *Peer) openInit(m initRecord, record []byte) (*opening, error) {
+	public, err := decompress(m.point)
+	if err != nil {
+		return nil, unauthentic(&p.count.badPoint)
+	}
+	es, err := p.key.ECDH(public)
+	if err != nil {
+		return nil, fmt.Errorf("e2e: agree with ephemeral key: %w", err)
+	}
+	defer clear(es)
+	o := &opening{epoch: m.epoch, public: public, th1: transcript1(p.th0, m.clear), ck1: extract(p.mk.Expose(), es)}
+	keys, err := messageKeys(m.suite, o.ck1, labelM1, o.th1)
+	if err != nil {
+		return nil, err
+	}
+	plain, ok := keys.open(nil, 0, m.clear[:headerSize], m.sealed)
+	if !ok {
+		o.ck1.Wipe()
+		return nil, unauthentic(&p.count.badTag)
+	}
+	for _, s := range p.suites {
+		if m.offered&s.offer() != 0 {
+			o.suite = s
+			break
+		}
+	}
+	o.payload = plain[capsSize:]
+	o.sealed = slices.Clone(m.sealed)
+	o.digest = Digest(record)
+	return o, nil
+}
+
+// respond makes RESP with payload, and the secrets of a session: ck3 and TH3. o.ck1 is used up.
+func (p *Peer) respond(o *opening, payload []byte) (resp []byte, ck3 secret.Bytes, th3 [hashSize]byte, err error) {
+	defer o.ck1.Wipe()
+	private, err := p.newKey()
+	if err != nil {
+		return nil, ck3, th3, fmt.Errorf("e2e: make ephemeral key: %w", err)
+	}
+	ee, err := private.ECDH(o.public)
+	if err != nil {
+		return nil, ck3, th3, fmt.Errorf("e2e: agree with ephemeral key: %w", err)
+	}
+	defer clear(ee)
+	se, err := private.ECDH(p.remote.agreement)
+	if err != nil {
+		return nil, ck3, th3, fmt.Errorf("e2e: agree with peer's key: %w", err)
+	}
+	defer clear(se)
+
+	h := header{typ: TypeResp, suite: o.suite, flags: p.flags(), id: p.hint}
+	respClear := appendRespClear(nil, h, compress(private.PublicKey()))
+	th2 := transcript2(o.th1, o.sealed, respClear)
+	ck3 = chainRESP(o.ck1, ee, se)
+	keys, err := messageKeys(o.suite, ck3, labelM2, th2)
+	if err != nil {
+		return nil, ck3, th3, err
+	}
+	plain := withCaps(payload)
+	defer clear(plain)
+	resp = keys.seal(slices.Clone(respClear), 0, respClear[:headerSize], plain)
+	return resp, ck3, transcript3(th2, resp[len(respClear):]), nil
+}
+
+// chainRESP goes from ck1 to ck3.
+func chainRESP(ck1 secret.Bytes, ee, se []byte) secret.Bytes {
+	ck2 := extract(ck1.Expose(), ee)
+	defer ck2.Wipe()
+	return extract(ck2.Expose(), se)
+}
+
+// openResp verifies a RESP to i and ends the handshake: payload, ck3 and TH3. i stays as it is. It wants hs, since it calls Key.
+func (p *Peer) openResp(i *initiation, h header, record []byte) (payload []byte, ck3 secret.Bytes, th3 [hashSize]byte, err error) {
+	m, ok := parseResp(h, record)
+	if !ok {
+		return nil, ck3, th3, unauthentic(&p.count.malformed)
+	}
+	if i.offered&m.suite.offer() == 0 {
+		return nil, ck3, th3, unauthentic(&p.count.unsupported)
+	}
+	public, err := decompress(m.point)
+	if err != nil {
+		return nil, ck3, th3, unauthentic(&p.count.badPoint)
+	}
+	ee, err := i.private.ECDH(public)
+	if err != nil {
+		return nil, ck3, th3, fmt.Errorf("e2e: agree with ephemeral key: %w", err)
+	}
+	defer clear(ee)
+	se, err := p.key.ECDH(public)
+	if err != nil {
+		return nil, ck3, th3, fmt.Errorf("e2e: agree with ephemeral key: %w", err)
+	}
+	defer clear(se)
+
+	th2 := transcript2(i.th1, i.sealed, m.clear)
+	ck3 = chainRESP(i.ck1, ee, se)
+	keys, err := messageKeys(m.suite, ck3, labelM2, th2)
+	if err != nil {
+		return nil, ck3, th3, err
+	}
+	plain, ok := keys.open(nil, 0, m.clear[:headerSize], m.sealed)
+	if !ok {
+		ck3.Wipe()
+		return nil, ck3, th3, unauthentic(&p.count.badTag)
+	}
+	return plain[capsSize:], ck3, transcript3(th2, m.sealed), nil
+}

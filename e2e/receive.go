@@ -1,0 +1,244 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// EventKind says what a record did.
+type EventKind byte
+
+// The kinds of events.
+const (
+	// KindNone: nothing to deliver. Publish Reply, if there is one.
+	KindNone EventKind = iota
+
+	// KindEarlyData: Payload is the early data of the peer's INIT. It has no forward secrecy, and whoever stole our agreement
+	// key (and knows the pre-shared key) could have made it; only the epoch protects it from replay.
+	KindEarlyData
+
+	// KindEstablished: Seal uses the new session Session from now on. For the initiator it means that the early data
+	// arrived.
+	KindEstablished
+
+	// KindData: Payload is a message, never empty.
+	KindData
+
+	// KindClosed: the peer closed Session for Reason; its keys are gone.
+	KindClosed
+
+	// KindLost: our INIT crossed the peer's and lost; its early data is in Returned. (If the peer's INIT has early data of
+	// its own, the kind is KindEarlyData, and Returned is set all the same.)
+	KindLost
+)
+
+// Event is the effect of one authentic record.
+type Event struct {
+	Kind    EventKind
+	Session SessionID // the session that the record belongs to or makes
+	Payload []byte    // owned by the caller
+
+	// Reply, when not nil, is a record to publish now: RESP to an INIT, or the empty DATA with which an initiator confirms
+	// a new session. It need not be kept: it is made again from a repeated INIT, and any DATA confirms.
+	Reply []byte
+
+	// Switched says that this record made Session the one that Seal uses: at KindEstablished, and at a KindData that came
+	// before the confirmation.
+	Switched bool
+
+	// Returned is the early data of our own INIT, when that INIT lost against the peer's. Very rarely it arrived all the
+	// same: send it again under whatever number tells the peer's application that it is the same message.
+	Returned []byte
+
+	// Reason is that of a CLOSE.
+	Reason byte
+}
+
+// Initiate starts a new session: it takes an epoch and returns an INIT to publish. A session in use stays in use until
+// the new one is established; an earlier pending INIT is dropped, with its early data. Early data may be nil; it has no forward
+// secrecy and no protection from who stole the peer's agreement key (see the package documentation).
+func (p *Peer) Initiate(now time.Time, early []byte) ([]byte, error) {
+	switch {
+	case p.oneShot:
+		return nil, fmt.Errorf("initiate a session with or as a platform: %w", ErrWrongUse)
+	case len(early) > MaxPayload:
+		return nil, fmt.Errorf("seal early data of %d bytes: %w", len(early), ErrTooLarge)
+	}
+	p.hs.Lock()
+	defer p.hs.Unlock()
+	if p.wiped {
+		return nil, ErrWiped
+	}
+	i, err := p.initiate(now)
+	if err != nil {
+		return nil, err
+	}
+	i.early = slices.Clone(early)
+	if err := p.sealInit(i, early); err != nil {
+		return nil, err
+	}
+	if p.trying.IsZero() {
+		p.trying = now
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pending.wipe()
+	p.pending = i
+	return slices.Clone(i.record), nil
+}
+
+// Receive takes a record from the transport, in whatever order and number they come. On nil the event tells what to do; every error
+// means that the record is to be dropped, and acknowledged to the broker. An error that Is none of this package's comes from
+// Config.Epochs or Config.Key: then nothing was accepted, and the peer's repetition of the record may succeed.
+func (p *Peer) Receive(now time.Time, record []byte) (Event, error) {
+	return p.ReceiveInto(now, nil, record)
+}
+
+// ReceiveInto is Receive, which appends the payload of a DATA record to dst, for callers that reuse their buffers.
+// Event.Payload is the appended part. record must not overlap dst.
+func (p *Peer) ReceiveInto(now time.Time, dst, record []byte) (e Event, err error) {
+	if p.oneShot {
+		return Event{}, fmt.Errorf("receive session records of or as a platform: %w", ErrWrongUse)
+	}
+	h, ok := parseHeader(record)
+	if !ok {
+		return Event{}, unauthentic(&p.count.malformed)
+	}
+	switch h.typ {
+	case TypeData, TypeClose:
+		err = p.receiveData(&e, now, dst, h, record)
+		return e, err
+	case TypeInit:
+		return p.receiveInit(now, h, record)
+	case TypeResp:
+		return p.receiveResp(now, h, record)
+	}
+	return Event{}, unauthentic(&p.count.unsupported) // CHALLENGE
+}
+
+func (p *Peer) receiveInit(now time.Time, h header, record []byte) (Event, error) {
+	p.hs.Lock()
+	defer p.hs.Unlock()
+	if p.wiped {
+		return Event{}, ErrWiped
+	}
+	m, err := p.checkInit(h, record)
+	if err != nil {
+		return Event{}, err
+	}
+	p.mu.Lock()
+	a := p.answer
+	p.mu.Unlock()
+	if a != nil && a.digest == Digest(record) {
+		return Event{Session: a.session, Reply: slices.Clone(a.resp)}, nil
+	}
+	if m.epoch <= p.seenEpoch {
+		p.count.stale.Add(1)
+		return Event{}, CheckEpoch(p.seenEpoch, m.epoch)
+	}
+	o, err := p.openInit(m, record)
+	if err != nil {
+		return Event{}, err
+	}
+	defer o.ck1.Wipe()
+	if p.pending != nil && !p.selfB && p.contending(now) {
+		// Our INIT wins. The other one's epoch is used up, so that nobody can play it later, when its sender has sent the
+		// early data again.
+		if err := p.acceptEpoch(o.epoch); err != nil {
+			return Event{}, err
+		}
+		p.count.crossed.Add(1)
+		clear(o.payload)
+		return Event{}, nil
+	}
+	resp, ck3, th3, err := p.respond(o, nil)
+	if err != nil {
+		return Event{}, err
+	}
+	defer ck3.Wipe()
+	s, err := newSession(o.suite, ck3, th3, p.selfB, now)
+	if err != nil {
+		return Event{}, err
+	}
+	// Durable before anything is delivered or answered, and after everything that can fail.
+	if err := p.acceptEpoch(o.epoch); err != nil {
+		s.wipe()
+		return Event{}, err
+	}
+
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.expire(now)
+	p.orders++
+	s.order = p.orders
+	p.next.wipe()
+	p.next = s
+	p.answer = &answer{digest: o.digest, resp: resp, session: s.id}
+	e := Event{Session: s.id, Reply: slices.Clone(resp)}
+	if p.pending != nil {
+		e.Kind, e.Returned = KindLost, slices.Clone(p.pending.early)
+		p.pending.wipe()
+		p.pending, p.trying = nil, time.Time{}
+	}
+	if len(o.payload) > 0 {
+		e.Kind, e.Payload = KindEarlyData, o.payload
+	}
+	return e, nil
+}
+
+// contending says whether our pending INIT still has the precedence of the lower role. It ends, lest a winner whose INITs
+// lead nowhere keeps the pair apart for ever.
+func (p *Peer) contending(now time.Time) bool {
+	since := now.Sub(p.trying)
+	return since >= 0 && since < contendFor
+}
+
+func (p *Peer) acceptEpoch(epoch uint64) error {
+	if err := p.epochs.AcceptEpoch(epoch); err != nil {
+		if errors.Is(err, ErrStaleEpoch) {
+			p.count.stale.Add(1)
+		}
+		return fmt.Errorf("accept epoch: %w", err)
+	}
+	p.seenEpoch = epoch
+	return nil
+}
+
+func (p *Peer) receiveResp(now time.Time, h header, record []byte) (Event, error) {
+	p.hs.Lock()
+	defer p.hs.Unlock()
+	if p.wiped {
+		return Event{}, ErrWiped
+	}
+	if err := p.checkHandshake(h); err != nil {
+		return Event{}, err
+	}
+	i := p.pending
+	if i == nil {
+		return Event{}, unauthentic(&p.count.notExpected)
+	}
+	payload, ck3, th3, err := p.openResp(i, h, record)
+	if err != nil {
+		return Event{}, err
+	}
+	defer ck3.Wipe()
+	s, err := newSession(h.suite, ck3, th3, p.selfB, i.created)
+	if err != nil {
+		return Event{}, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.expire(now)
+	p.pending.wipe()
+	p.pending, p.trying = nil, time.Time{}
+	p.orders++
+	s.order = p.orders
+	p.takeOver(s, now)
+	confirm, err := p.seal(nil, TypeData, 0, nil)
+	if err != nil {
+		return Event{}, err
+	}
+	return Event{Kind: KindEstablished, Session: s.id, Payload: payload, Reply: confirm, Switched: true}, nil
+}

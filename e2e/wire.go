@@ -1,0 +1,155 @@
+package e2e
+
+import "encoding/binary"
+
+// Type is a record's type: the low nibble of its first byte.
+type Type byte
+
+// The record types of version 1.
+const (
+	TypeData      Type = 0
+	TypeInit      Type = 1
+	TypeResp      Type = 2
+	TypeClose     Type = 3
+	TypeChallenge Type = 4 // reserved: refused in this version
+)
+
+// Suite names the algorithms of a session.
+type Suite byte
+
+// The suites. Those not listed are refused.
+const (
+	// SuiteCTRHMAC is P-256, AES-256-CTR and HMAC-SHA-256 cut to 128 bits, encrypt-then-MAC: the paper's SEK and SAK.
+	SuiteCTRHMAC Suite = 0x01
+)
+
+const (
+	suiteCTRHMACKEM Suite = 0x03 // SuiteCTRHMAC with ML-KEM-768
+	suiteGCMKEM     Suite = 0x04
+	lastSuite             = suiteGCMKEM
+)
+
+// Profile is the shape of the handshake, pinned at commissioning on both sides.
+type Profile byte
+
+// The profiles. Those not listed are refused.
+const (
+	// ProfileEphemeral adds an ephemeral exchange to each session: forward secrecy, and no key-compromise
+	// impersonation from RESP on. The default.
+	ProfileEphemeral Profile = 0
+)
+
+// Sizes of the wire format.
+const (
+	version = 1
+
+	headerSize    = 16
+	tagSize       = 16
+	mac1Size      = 16
+	pointSize     = 33
+	capsSize      = 4
+	echoSize      = 16
+	hintSize      = 8
+	sessionIDSize = 8
+	kemKeySize    = 1184 // ML-KEM-768 encapsulation key
+
+	initClearSize = headerSize + 8 + 2 + pointSize // without echo and ML-KEM key
+	respClearSize = headerSize + pointSize
+	minInitSize   = initClearSize + capsSize + tagSize + mac1Size
+	minRespSize   = respClearSize + capsSize + tagSize
+	minDataSize   = headerSize + tagSize
+)
+
+const (
+	// Overhead is what a DATA record adds to its payload, in bytes.
+	Overhead = headerSize + tagSize
+
+	// MaxPayload is the longest payload of any record, in bytes.
+	MaxPayload = 1 << 20
+
+	// MaxRecord is the longest record of any type. A transport may drop what is longer.
+	MaxRecord = initClearSize + echoSize + kemKeySize + capsSize + MaxPayload + tagSize + mac1Size
+)
+
+const (
+	flagB       = 1 << 0 // the sender is B
+	flagRenew   = 1 << 1 // please initiate a new session
+	flagEcho    = 1 << 2 // INIT answers a CHALLENGE
+	flagProfile = 3 << 4
+)
+
+// allowedFlags lists for each type the bits that may be set; the others must be 0.
+var allowedFlags = [...]byte{
+	TypeData:      flagB | flagRenew,
+	TypeInit:      flagB | flagEcho | flagProfile,
+	TypeResp:      flagB | flagProfile,
+	TypeClose:     flagB,
+	TypeChallenge: flagB | flagProfile,
+}
+
+// Hint is the public name of a binding in the header of handshake records: 8 bytes that need not be unique. It tells nothing
+// about the binding to those who do not know it; it is the same in all its handshakes, so who watches can link them.
+type Hint [hintSize]byte
+
+// SessionID names a session within its peer. It is derived from the handshake, never chosen.
+type SessionID [sessionIDSize]byte
+
+// header is the first 16 bytes of each record.
+type header struct {
+	typ        Type
+	suite      Suite
+	flags      byte
+	generation byte
+	id         [8]byte // session ID, or hint in a handshake
+	counter    uint32
+}
+
+func (h header) append(b []byte) []byte {
+	b = append(b, version<<4|byte(h.typ), byte(h.suite), h.flags, h.generation)
+	b = append(b, h.id[:]...)
+	return binary.BigEndian.AppendUint32(b, h.counter)
+}
+
+func (h header) fromB() bool      { return h.flags&flagB != 0 }
+func (h header) profile() Profile { return Profile(h.flags & flagProfile >> 4) }
+
+// parseHeader checks everything that can be checked without knowing the binding.
+func parseHeader(b []byte) (header, bool) {
+	if len(b) < headerSize || len(b) > MaxRecord || b[0]>>4 != version {
+		return header{}, false
+	}
+	h := header{
+		typ: Type(b[0] & 0x0f), suite: Suite(b[1]), flags: b[2], generation: b[3],
+		id: [8]byte(b[4:12]), counter: binary.BigEndian.Uint32(b[12:16]),
+	}
+	if h.typ > TypeChallenge || h.flags&^allowedFlags[h.typ] != 0 || h.suite == 0 || h.suite > lastSuite {
+		return header{}, false
+	}
+	if h.typ != TypeData && h.typ != TypeClose && h.counter != 0 {
+		return header{}, false
+	}
+	if h.generation != byte(h.counter>>ratchetShift) {
+		return header{}, false
+	}
+	return h, true
+}
+
+// TypeOf returns the type that a record claims; nothing of it is verified but the form of its header. The error is
+// [ErrUnauthentic].
+func TypeOf(record []byte) (Type, error) {
+	h, ok := parseHeader(record)
+	if !ok {
+		return 0, ErrUnauthentic
+	}
+	return h.typ, nil
+}
+
+// HintOf returns the binding that an INIT, RESP or CHALLENGE claims to belong to, false for other records. It picks the peer to
+// give a record to; nothing is verified.
+func HintOf(record []byte) (Hint, bool) {
+	h, ok := parseHeader(record)
+	if !ok || h.typ == TypeData || h.typ == TypeClose {
+		return Hint{}, false
+	}
+	return Hint(h.id), true
+}

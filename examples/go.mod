@@ -1,0 +1,29 @@
+module github.com/semio-iot/semio/examples
+
+go 1.26.0
+
+require (
+	github.com/eclipse/paho.golang v0.23.0
+	github.com/semio-iot/semio v0.0.0
+	github.com/semio-iot/semio/identity/label v0.0.0
+	github.com/semio-iot/semio/platform/broker v0.0.0
+	github.com/stretchr/testify v1.12.1
+)
+
+require (
+	github.com/gorilla/websocket v1.5.3 // indirect
+	github.com/mochi-mqtt/server/v2 v2.7.9 // indirect
+	github.com/rs/xid v1.6.0 // indirect
+	go.etcd.io/bbolt v1.5.0 // indirect
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
+	golang.org/x/crypto v0.58.0 // indirect
+	golang.org/x/net v0.60.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+	rsc.io/qr v0.2.0 // indirect
+)
+
+replace (
+	github.com/semio-iot/semio => ../
+	github.com/semio-iot/semio/identity/label => ../identity/label
+	github.com/semio-iot/semio/platform/broker => ../platform/broker
+)

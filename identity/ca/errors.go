@@ -1,0 +1,20 @@
+package ca
+
+import "errors"
+
+var (
+	// ErrOtherKey: the name has a certificate for another key. A device keeps its key for life; give the chip a new name.
+	ErrOtherKey = errors.New("ca: the name is certified with another key")
+	// ErrOtherHelper: the device has a certificate with another helper data hash. One key has one set of helper data.
+	ErrOtherHelper = errors.New("ca: the name is certified with other helper data")
+	// ErrKeyInUse: the key is certified under another name.
+	ErrKeyInUse = errors.New("ca: the key is certified under another name")
+	// ErrRevoked: the name, or the key of the name, was revoked and gets no certificate again.
+	ErrRevoked = errors.New("ca: revoked for good")
+	// ErrPolicy: Config.Policy refused the request.
+	ErrPolicy = errors.New("ca: refused by policy")
+	// ErrUnknown: the CA has issued nothing of that name, or not that certificate.
+	ErrUnknown = errors.New("ca: unknown name or certificate")
+	// ErrStore: what the store returned is not what this CA has put there.
+	ErrStore = errors.New("ca: the store is damaged or of another CA")
+)

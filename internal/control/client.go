@@ -1,0 +1,471 @@
+package control
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/semio-iot/semio/e2e"
+	"github.com/semio-iot/semio/identity"
+)
+
+// What ClientConfig.Apply returns for an order that it did not apply and never will.
+var (
+	ErrOrderRefused    = errors.New("control: order refused")
+	ErrOrderSuperseded = errors.New("control: order superseded by a later one")
+)
+
+// ErrOutcomeUnknown reports a request whose answer did not come in time. The platform may have carried it out, or still will:
+// ask for the device's state, or repeat the request, which then succeeds at once if it was.
+var ErrOutcomeUnknown = errors.New("control: no answer from the platform in time, outcome unknown")
+
+// ClientConfig says what a [Client] needs. All fields without a default are required.
+type ClientConfig struct {
+	Self     *identity.Verified
+	Signer   crypto.Signer // of Self
+	Platform *identity.Verified
+	Peer     *e2e.Peer     // the binding with the platform
+	Binding  e2e.BindingID // its ID
+	Verifier *identity.Verifier
+
+	// Publish sends a record to the platform. An error means that nothing was sent.
+	Publish func(ctx context.Context, record []byte) error
+
+	// Apply carries out an order whose signature, sender and receiver have been verified. It is durable when Apply returns
+	// nil, and applying an order again changes nothing and returns what it returned before. ErrOrderRefused and
+	// ErrOrderSuperseded, wrapped or not, are final and told to the platform; after any other error the order comes again.
+	Apply func(ctx context.Context, o Order) error
+
+	KeepCRL func(der []byte) error // optional: a revocation list that the Verifier has taken
+	Time    func(t time.Time)      // optional: authenticated time of the platform
+
+	Poll   time.Duration // between regular polls; default 10 minutes, with a quarter of jitter
+	Logger *slog.Logger  // default: none
+}
+
+// Client is a gateway's side of the control service: it polls for orders at every connect, at every nudge and from time to time,
+// applies and acknowledges them, and carries requests. One exchange is under way at a time. Safe for concurrent use.
+type Client struct {
+	cfg ClientConfig
+	log *slog.Logger
+
+	wake     chan struct{} // something of mu's changed
+	incoming chan []byte   // replies; a full channel drops, the INIT is resent then
+	stopped  chan struct{} // closed at the end of Run
+
+	mu       sync.Mutex // guards what follows
+	up       bool
+	poll     bool      // a poll is wanted now
+	asked    bool      // a nudge wants one; see mayPoll
+	rested   time.Time // when nudges have their full allowance of polls again
+	nudged   bool      // the platform lives: it has nudged since the last publication
+	requests []*pendingRequest
+	syncs    []chan struct{} // waiting for the next poll to begin and succeed
+}
+
+type pendingRequest struct {
+	ctx    context.Context
+	req    Request
+	claim  crypto.Signer
+	result chan Result // capacity 1
+}
+
+// NewClient checks the configuration and starts nothing.
+func NewClient(cfg ClientConfig) (*Client, error) {
+	if cfg.Self == nil || cfg.Signer == nil || cfg.Platform == nil || cfg.Peer == nil || cfg.Verifier == nil || cfg.Publish == nil || cfg.Apply == nil {
+		return nil, errors.New("control: incomplete client configuration")
+	}
+	if cfg.Poll == 0 {
+		cfg.Poll = 10 * time.Minute
+	}
+	log := cfg.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Client{
+		cfg:      cfg,
+		log:      log,
+		wake:     make(chan struct{}, 1),
+		incoming: make(chan []byte, 4),
+		stopped:  make(chan struct{}),
+	}, nil
+}
+
+// LinkUp tells the client that it can publish and receive.
+func (c *Client) LinkUp() { c.update(func() { c.up, c.poll = true, true }) }
+
+// LinkDown tells the client that the connection is gone. What is under way continues after the next LinkUp.
+func (c *Client) LinkDown() { c.update(func() { c.up = false }) }
+
+// Receive takes a payload from the peer's topic: a nudge or a reply. It does not block and keeps the slice.
+func (c *Client) Receive(payload []byte) {
+	if IsNudge(payload) {
+		c.update(func() { c.asked, c.nudged = true, true })
+		return
+	}
+	select {
+	case c.incoming <- payload:
+	default:
+	}
+}
+
+// Do asks the platform and waits for its decision. r.ID and r.App are filled in. The request survives reconnects, not the end of ctx or
+// of Run: then the error is [ErrOutcomeUnknown]. A refusal is not an error of Do; see [Result.Err].
+func (c *Client) Do(ctx context.Context, r Request, claim crypto.Signer) (Result, error) {
+	app, ok := c.cfg.Self.ID().App()
+	if !ok {
+		return Result{}, fmt.Errorf("%w: only an application asks to connect or disconnect, this is %s", ErrForeign, c.cfg.Self.ID())
+	}
+	r.ID, r.App = NewRequestID(), app
+	p := &pendingRequest{ctx: ctx, req: r, claim: claim, result: make(chan Result, 1)}
+	c.update(func() { c.requests = append(c.requests, p) })
+	select {
+	case res := <-p.result:
+		return res, nil
+	case <-ctx.Done():
+		return Result{}, fmt.Errorf("%s %s: %w: %w", r.Op, r.Device, ErrOutcomeUnknown, ctx.Err())
+	case <-c.stopped:
+		return Result{}, fmt.Errorf("%s %s: %w: gateway stopped", r.Op, r.Device, ErrOutcomeUnknown)
+	}
+}
+
+// Sync waits until a poll that began after the call has succeeded: all orders that the platform held then are applied.
+func (c *Client) Sync(ctx context.Context) error {
+	done := make(chan struct{})
+	c.update(func() { c.poll, c.syncs = true, append(c.syncs, done) })
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("synchronise with the platform: %w", ctx.Err())
+	case <-c.stopped:
+		return errors.New("control: synchronise with the platform: gateway stopped")
+	}
+}
+
+func (c *Client) update(f func()) {
+	c.mu.Lock()
+	f()
+	c.mu.Unlock()
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Immediate polls follow each other while orders come, or nudges. A platform that repeats itself for ever must not make us spin, nor
+// whoever can publish on our topic: each poll takes an epoch, from which a device's memory wears.
+const (
+	eagerPolls = 8
+	pollPause  = time.Second
+)
+
+// Run carries out polls and requests until ctx ends. It is called once.
+func (c *Client) Run(ctx context.Context) error {
+	defer close(c.stopped)
+	var acks [][]byte // signed, not yet delivered
+	timer := time.NewTimer(c.pollIn())
+	defer timer.Stop()
+	eager := 0
+	for {
+		req, syncs, wait, ok := c.next()
+		if !ok {
+			paced := time.NewTimer(wait)
+			select {
+			case <-ctx.Done():
+				paced.Stop()
+				return nil
+			case <-c.wake:
+			case <-c.incoming: // an answer that nobody waits for any more
+			case <-paced.C:
+			case <-timer.C:
+				c.update(func() { c.poll = true })
+				timer.Reset(c.pollIn())
+				eager = 0
+			}
+			paced.Stop()
+			continue
+		}
+		sent := acks[:min(len(acks), maxAcks)]
+		reply, err := c.exchange(ctx, sent, req)
+		if err != nil {
+			c.giveBack(req, syncs)
+			if ctx.Err() != nil {
+				return nil
+			}
+			c.log.Warn("exchange with the platform", "err", err)
+			if !c.pause(ctx, pollPause) {
+				return nil
+			}
+			continue
+		}
+		acks = acks[len(sent):]
+		if req != nil && reply.Result != nil && reply.Result.Request == req.req.ID {
+			req.result <- *reply.Result
+		}
+		more, stuck := c.settle(ctx, reply, &acks)
+		if stuck || len(acks) > 0 || more {
+			// The acknowledgements, and what else waits, go at once; a failed order comes again after a pause.
+			c.giveBack(nil, syncs)
+			if eager++; eager > eagerPolls || stuck {
+				if !c.pause(ctx, pollPause) {
+					return nil
+				}
+			}
+			continue
+		}
+		eager = 0
+		for _, done := range syncs {
+			close(done)
+		}
+	}
+}
+
+func (c *Client) pollIn() time.Duration {
+	return c.cfg.Poll - rand.N(c.cfg.Poll/4+1)
+}
+
+func (c *Client) pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
+// mayPoll returns 0 when a nudge may have its poll now, or how long it waits: eagerPolls of them go at once, then one each
+// pollPause. The caller holds mu.
+func (c *Client) mayPoll(now time.Time) time.Duration {
+	if c.rested.Before(now) {
+		c.rested = now
+	}
+	if wait := c.rested.Sub(now) - (eagerPolls-1)*pollPause; wait > 0 {
+		return wait
+	}
+	c.rested = c.rested.Add(pollPause)
+	return 0
+}
+
+// next takes the work for one exchange, if the link is up and there is any: a request whose asker still waits, or a poll. Every
+// exchange is a poll. Without work it returns how long there will be none, unless something changes.
+func (c *Client) next() (*pendingRequest, []chan struct{}, time.Duration, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.up {
+		return nil, nil, idle, false
+	}
+	var req *pendingRequest
+	for req == nil && len(c.requests) > 0 {
+		if c.requests[0].ctx.Err() == nil {
+			req = c.requests[0]
+		}
+		c.requests = c.requests[1:]
+	}
+	if req == nil && !c.poll {
+		if !c.asked {
+			return nil, nil, idle, false
+		}
+		if wait := c.mayPoll(time.Now()); wait > 0 {
+			return nil, nil, wait, false
+		}
+	}
+	syncs := c.syncs
+	c.poll, c.asked, c.syncs = false, false, nil
+	return req, syncs, 0, true
+}
+
+const idle = time.Hour
+
+// giveBack asks for another exchange with what the last one did not finish.
+func (c *Client) giveBack(req *pendingRequest, syncs []chan struct{}) {
+	c.update(func() {
+		c.poll = true
+		c.syncs = append(syncs, c.syncs...)
+		if req != nil {
+			c.requests = append([]*pendingRequest{req}, c.requests...)
+		}
+	})
+}
+
+// An INIT is resent unchanged, so that the platform answers it with the stored RESP. After the last of these waits the client
+// begins anew: the request keeps its ID and is the same request to the platform.
+var resendAfter = [...]time.Duration{2 * time.Second, 4 * time.Second, 8 * time.Second, 15 * time.Second, 30 * time.Second}
+
+// exchange carries one message to the platform and waits for the reply, over reconnects.
+func (c *Client) exchange(ctx context.Context, acks [][]byte, req *pendingRequest) (Reply, error) {
+	x, err := c.cfg.Peer.Begin(time.Now())
+	if err != nil {
+		return Reply{}, fmt.Errorf("begin: %w", err)
+	}
+	m := Message{Acks: acks, CRLNumber: c.cfg.Verifier.CRLNumber()}
+	if req != nil {
+		s, err := req.req.Sign(x.Transcript(), c.cfg.Signer, req.claim)
+		if err != nil {
+			return Reply{}, err
+		}
+		m.Request = &s
+	}
+	body, err := m.Marshal()
+	if err != nil {
+		return Reply{}, err
+	}
+	init, err := x.Init(body)
+	if err != nil {
+		return Reply{}, fmt.Errorf("seal: %w", err)
+	}
+	for _, wait := range resendAfter {
+		if !c.awaitUp(ctx) {
+			return Reply{}, ctx.Err()
+		}
+		c.takeNudge()
+		if err := c.cfg.Publish(ctx, init); err != nil {
+			c.log.Debug("publish to the platform", "err", err)
+		}
+		timeout := time.NewTimer(wait)
+		reply, ok := c.awaitReply(ctx, x, timeout)
+		timeout.Stop()
+		if ok {
+			return reply, nil
+		}
+		if ctx.Err() != nil {
+			return Reply{}, ctx.Err()
+		}
+	}
+	return Reply{}, errors.New("no answer from the platform")
+}
+
+func (c *Client) isUp() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.up
+}
+
+// takeNudge tells whether a nudge came since the last call.
+func (c *Client) takeNudge() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.nudged
+	c.nudged = false
+	return n
+}
+
+// awaitUp waits for the link; while it is down there is nothing else to do.
+func (c *Client) awaitUp(ctx context.Context) bool {
+	for !c.isUp() {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-c.wake:
+		}
+	}
+	return ctx.Err() == nil
+}
+
+// afterNudge is how long an answer may still take when a nudge comes while it is awaited. A platform that nudges and does not answer
+// was away when the INIT was sent, and has its say now.
+const afterNudge = 200 * time.Millisecond
+
+func (c *Client) awaitReply(ctx context.Context, x *e2e.Exchange, timeout *time.Timer) (Reply, bool) {
+	shortened := false // once, or nudges without end would put the timeout off without end
+	for {
+		select {
+		case <-ctx.Done():
+			return Reply{}, false
+		case <-timeout.C:
+			return Reply{}, false
+		case <-c.wake:
+			if !c.isUp() {
+				return Reply{}, false // resend after the reconnect
+			}
+			if c.takeNudge() && !shortened {
+				shortened = true
+				timeout.Reset(afterNudge)
+			}
+		case record := <-c.incoming:
+			body, err := x.Open(record)
+			if err != nil {
+				c.log.Debug("reply of the platform", "err", err)
+				continue
+			}
+			reply, err := ParseReply(body)
+			if err != nil {
+				c.log.Warn("reply of the platform", "err", err)
+				continue
+			}
+			return reply, true
+		}
+	}
+}
+
+// settle takes what a reply brings: time, revocation list, orders. It adds the acknowledgements of the orders. stuck tells that an order
+// could not be applied now.
+func (c *Client) settle(ctx context.Context, r Reply, acks *[][]byte) (more, stuck bool) {
+	if c.cfg.Time != nil {
+		c.cfg.Time(r.Time)
+	}
+	if len(r.CRL) > 0 {
+		if err := c.takeCRL(r.CRL); err != nil {
+			c.log.Warn("revocation list of the platform", "err", err)
+		}
+	}
+	if len(r.Orders) > 0 && c.platformRevoked() {
+		c.log.Error("orders of a platform whose certificate is revoked: not applied", "platform", c.cfg.Platform.ID())
+		return false, false
+	}
+	for _, b := range r.Orders {
+		o, err := OpenOrder(b, c.cfg.Platform)
+		if err == nil && (o.To != c.cfg.Self.ID() || o.PlatformBinding != c.cfg.Binding) {
+			err = fmt.Errorf("%w: order to %s", ErrForeign, o.To)
+		}
+		if err != nil {
+			// Not even a number can be trusted here, so there is nothing to acknowledge.
+			c.log.Error("order of the platform", "err", err)
+			continue
+		}
+		result := AckDone
+		switch err := c.cfg.Apply(ctx, o); {
+		case errors.Is(err, ErrOrderRefused) || errors.Is(err, ErrEvidence):
+			c.log.Error("order refused", "op", o.Op, "device", o.Device, "number", o.Number, "err", err)
+			result = AckRefused
+		case errors.Is(err, ErrOrderSuperseded):
+			result = AckSuperseded
+		case err != nil:
+			c.log.Error("order not applied, will be tried again", "op", o.Op, "device", o.Device, "number", o.Number, "err", err)
+			return r.More, true
+		}
+		ack, err := AckOf(c.cfg.Self.ID(), o.Number, b, result).Sign(c.cfg.Signer)
+		if err != nil {
+			c.log.Error("acknowledge order", "number", o.Number, "err", err)
+			return r.More, true
+		}
+		*acks = append(*acks, ack)
+	}
+	return r.More, false
+}
+
+// platformRevoked says whether a list that is in force by now names the platform or who certified it.
+func (c *Client) platformRevoked() bool {
+	for _, der := range c.cfg.Platform.Credential().Chain {
+		if cert, err := x509.ParseCertificate(der); err != nil || c.cfg.Verifier.Revoked(cert) {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Client) takeCRL(der []byte) error {
+	if err := c.cfg.Verifier.AddCRL(der); err != nil {
+		return err
+	}
+	if c.cfg.KeepCRL == nil {
+		return nil
+	}
+	return c.cfg.KeepCRL(der)
+}

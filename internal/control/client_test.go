@@ -1,0 +1,339 @@
+package control_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/semio-iot/semio/e2e"
+	"github.com/semio-iot/semio/identity"
+	"github.com/semio-iot/semio/internal/control"
+	"github.com/semio-iot/semio/internal/control/controltest"
+)
+
+// wires joins a client and a test platform without a broker; the test may lose what goes either way.
+type wires struct {
+	t        *testing.T
+	platform *controltest.Platform
+	client   *control.Client
+	self     controltest.Party
+	verifier *identity.Verifier
+
+	mu      sync.Mutex
+	inits   [][]byte // as published
+	lose    int      // so many requests are lost
+	mute    int      // so many replies are lost
+	applied []control.Order
+	apply   func(control.Order) error
+	crls    int
+}
+
+func connect(t *testing.T, w *controltest.World, self controltest.Party, poll time.Duration) *wires {
+	l := &wires{t: t, platform: controltest.NewPlatform(t, w), self: self, verifier: w.Verifier(t)}
+	a, platform, err := control.OpenAdmission(l.platform.Admit(self.Verified), l.verifier, self.Verified)
+	require.NoError(t, err)
+	peer, err := e2e.NewPeer(e2e.Config{Self: self.Verified, Key: self.Key, Remote: platform, Binding: a.Binding, Epochs: new(controltest.Epochs)})
+	require.NoError(t, err)
+	l.client, err = control.NewClient(control.ClientConfig{
+		Self: self.Verified, Signer: self.Signer, Platform: platform, Peer: peer, Binding: a.Binding, Verifier: l.verifier,
+		Publish: l.publish, Poll: poll,
+		Apply: func(_ context.Context, o control.Order) error {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.applied = append(l.applied, o)
+			if l.apply != nil {
+				return l.apply(o)
+			}
+			return nil
+		},
+		KeepCRL: func([]byte) error { l.crls++; return nil },
+	})
+	require.NoError(t, err)
+	return l
+}
+
+func (l *wires) publish(_ context.Context, record []byte) error {
+	l.mu.Lock()
+	l.inits = append(l.inits, record)
+	lost := l.lose > 0
+	if lost {
+		l.lose--
+	}
+	l.mu.Unlock()
+	if lost {
+		return nil
+	}
+	resp := l.platform.Answer(l.self.Verified.ID(), record)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if resp == nil {
+		return nil
+	}
+	if l.mute > 0 {
+		l.mute--
+		return nil
+	}
+	l.client.Receive(resp)
+	return nil
+}
+
+// sent is what was published.
+func (l *wires) sent() [][]byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.inits)
+}
+
+// run starts the client and returns what stops it.
+func (l *wires) run() (stop func()) {
+	ctx, cancel := context.WithCancel(l.t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := l.client.Run(ctx); err != nil {
+			l.t.Error(err)
+		}
+	}()
+	return func() { cancel(); <-done }
+}
+
+func (l *wires) install(lifecycle uint64) control.Order {
+	d, _ := l.self.Verified.ID().Device()
+	return control.Order{
+		To: l.self.Verified.ID(), Device: d, Lifecycle: lifecycle, Op: control.OrderInstall,
+		Binding: e2e.NewBindingID(), Peer: l.platform.Verified.ID(), Credential: l.platform.Credential,
+	}
+}
+
+func TestClientAppliesAndAcknowledges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := controltest.NewWorld(t)
+		l := connect(t, w, w.Party(t, "D-1"), time.Hour)
+		defer l.run()()
+		for i := range 5 {
+			l.platform.Order(l.install(uint64(i + 1)))
+		}
+		l.apply = func(o control.Order) error {
+			switch o.Lifecycle {
+			case 2:
+				return control.ErrOrderRefused
+			case 3:
+				return control.ErrOrderSuperseded
+			case 4:
+				return errors.Join(control.ErrEvidence, errors.New("none"))
+			}
+			return nil
+		}
+		l.client.LinkUp()
+		require.NoError(t, l.client.Sync(t.Context()))
+
+		var got []control.AckResult
+		for _, a := range l.platform.Acks() {
+			got = append(got, a.Result)
+		}
+		require.Equal(t, []control.AckResult{control.AckDone, control.AckRefused, control.AckSuperseded, control.AckRefused, control.AckDone}, got)
+		for i, o := range l.applied {
+			require.EqualValues(t, i+1, o.Number, "orders are applied in sequence")
+		}
+	})
+}
+
+func TestClientTriesAgainWhatFailed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := controltest.NewWorld(t)
+		l := connect(t, w, w.Party(t, "D-1"), time.Hour)
+		defer l.run()()
+		l.platform.Order(l.install(1))
+		l.platform.Order(l.install(2))
+		failures := 3
+		l.apply = func(o control.Order) error {
+			if failures--; failures >= 0 {
+				return errors.New("disk is full")
+			}
+			return nil
+		}
+		l.client.LinkUp()
+		require.NoError(t, l.client.Sync(t.Context()))
+		require.Len(t, l.platform.Acks(), 2)
+		require.Len(t, l.applied, 5, "the second order waits for the first")
+	})
+}
+
+func TestClientResendsTheSameBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := controltest.NewWorld(t)
+		l := connect(t, w, w.Party(t, "A-1"), time.Hour)
+		defer l.run()()
+		decided := 0
+		l.platform.Decide = func(identity.ID, control.SignedRequest) control.Code { decided++; return control.CodeRetired }
+		l.lose, l.mute = 1, 2
+		l.client.LinkUp()
+		d, err := identity.ParseDeviceID("D-1")
+		require.NoError(t, err)
+		// The first exchange is the poll of the connect; the request follows in its own.
+		require.NoError(t, l.client.Sync(t.Context()))
+		// The Sync may have come too late for that one, and have another.
+		for i := range 4 {
+			require.Equal(t, l.sent()[0], l.sent()[i], "resent unchanged")
+		}
+		n := len(l.sent())
+		l.mute = 2
+		res, err := l.client.Do(t.Context(), control.Request{Op: control.OpConnect, Device: d}, nil)
+		require.NoError(t, err)
+		require.ErrorIs(t, res.Err(), control.ErrRetired)
+		require.Equal(t, 1, decided, "the platform answered the repeated INIT with the stored RESP")
+		require.Equal(t, l.sent()[n], l.sent()[len(l.sent())-1])
+		require.Len(t, l.sent(), n+3)
+	})
+}
+
+func TestClientBeginsAnewAfterLongSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := controltest.NewWorld(t)
+		l := connect(t, w, w.Party(t, "A-1"), time.Hour)
+		defer l.run()()
+		var ids []control.RequestID
+		l.platform.Decide = func(_ identity.ID, r control.SignedRequest) control.Code {
+			ids = append(ids, r.Request.ID)
+			return control.CodeOK
+		}
+		l.client.LinkUp()
+		require.NoError(t, l.client.Sync(t.Context()))
+		l.mute = 5 // as often as one INIT is sent
+		d, err := identity.ParseDeviceID("D-1")
+		require.NoError(t, err)
+		res, err := l.client.Do(t.Context(), control.Request{Op: control.OpConnect, Device: d}, nil)
+		require.NoError(t, err)
+		require.NoError(t, res.Err())
+		require.Len(t, ids, 2)
+		require.Equal(t, ids[0], ids[1], "a new INIT carries the same request")
+	})
+}
+
+func TestClientWaitsForTheLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := controltest.NewWorld(t)
+		l := connect(t, w, w.Party(t, "D-1"), time.Hour)
+		defer l.run()()
+		time.Sleep(3 * time.Hour)
+		synctest.Wait()
+		require.Empty(t, l.sent(), "nothing is published without a link")
+
+		l.lose = 1
+		l.client.LinkUp()
+		synctest.Wait()
+		l.client.LinkDown()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		require.Len(t, l.sent(), 1)
+		l.client.LinkUp()
+		require.NoError(t, l.client.Sync(t.Context()))
+		require.Equal(t, l.sent()[0], l.sent()[1], "what was under way goes on")
+	})
+}
+
+func TestClientPollsAtNudgeAndFromTimeToTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := controltest.NewWorld(t)
+		l := connect(t, w, w.Party(t, "D-1"), time.Hour)
+		defer l.run()()
+		l.client.LinkUp()
+		require.NoError(t, l.client.Sync(t.Context()))
+		n := len(l.sent())
+		l.client.Receive(control.Nudge())
+		synctest.Wait()
+		require.Len(t, l.sent(), n+1)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		require.Len(t, l.sent(), n+2)
+		for range 10 {
+			l.client.Receive([]byte("junk"))
+		}
+		synctest.Wait()
+		require.Len(t, l.sent(), n+2, "junk is no nudge")
+	})
+}
+
+// A platform that was away when the INIT came nudges when it is back: nobody waits for the timer then.
+func TestClientResendsAfterANudge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := controltest.NewWorld(t)
+		l := connect(t, w, w.Party(t, "D-1"), time.Hour)
+		defer l.run()()
+		l.lose = 1
+		l.client.LinkUp()
+		synctest.Wait()
+		began := time.Now()
+		l.client.Receive(control.Nudge())
+		require.NoError(t, l.client.Sync(t.Context()))
+		require.Less(t, time.Since(began), time.Second)
+		require.Equal(t, l.sent()[0], l.sent()[1])
+	})
+}
+
+func TestClientTakesOnlyItsOwnOrders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := controltest.NewWorld(t)
+		l := connect(t, w, w.Party(t, "D-1"), time.Hour)
+		defer l.run()()
+		// The order of another peer, put among ours by whoever answers in the platform's name.
+		other := w.Party(t, "D-2")
+		l.platform.Admit(other.Verified)
+		o := l.install(1)
+		o.To, o.Device = other.Verified.ID(), identity.DeviceID{ID: other.Verified.ID()}
+		l.platform.Misplace(l.self.Verified.ID(), l.platform.Order(o))
+		l.client.LinkUp()
+		require.NoError(t, l.client.Sync(t.Context()))
+		require.Empty(t, l.applied)
+		require.Empty(t, l.platform.Acks())
+	})
+}
+
+func TestClientKeepsRevocationLists(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := controltest.NewWorld(t)
+		l := connect(t, w, w.Party(t, "D-1"), time.Hour)
+		defer l.run()()
+		crl, err := w.Authority.Revoke(w.Party(t, "D-2").Verified.ID())
+		require.NoError(t, err)
+		l.platform.SetCRL(crl, 1000)
+		l.client.LinkUp()
+		require.NoError(t, l.client.Sync(t.Context()))
+		require.Equal(t, crl, l.verifier.CRL())
+		require.Positive(t, l.crls)
+	})
+}
+
+func TestClientEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := controltest.NewWorld(t)
+		l := connect(t, w, w.Party(t, "A-1"), time.Hour)
+		stop := l.run()
+		d, err := identity.ParseDeviceID("D-1")
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		_, err = l.client.Do(ctx, control.Request{Op: control.OpConnect, Device: d}, nil)
+		require.ErrorIs(t, err, control.ErrOutcomeUnknown)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		stop()
+		_, err = l.client.Do(t.Context(), control.Request{Op: control.OpConnect, Device: d}, nil)
+		require.ErrorIs(t, err, control.ErrOutcomeUnknown)
+		require.Error(t, l.client.Sync(t.Context()))
+	})
+}
+
+func TestOnlyApplicationsAsk(t *testing.T) {
+	w := controltest.NewWorld(t)
+	l := connect(t, w, w.Party(t, "D-1"), time.Hour)
+	_, err := l.client.Do(t.Context(), control.Request{Op: control.OpConnect}, nil)
+	require.ErrorIs(t, err, control.ErrForeign)
+	_, err = control.NewClient(control.ClientConfig{})
+	require.Error(t, err)
+}

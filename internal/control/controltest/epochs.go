@@ -1,0 +1,32 @@
+package controltest
+
+import (
+	"sync"
+
+	"github.com/semio-iot/semio/e2e"
+)
+
+// Epochs keeps a binding's epochs in memory.
+type Epochs struct {
+	mu               sync.Mutex
+	issued, accepted uint64
+}
+
+// NextEpoch implements e2e.Epochs.
+func (e *Epochs) NextEpoch() (uint64, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.issued++
+	return e.issued, nil
+}
+
+// AcceptEpoch implements e2e.Epochs.
+func (e *Epochs) AcceptEpoch(epoch uint64) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if epoch <= e.accepted {
+		return e2e.ErrStaleEpoch
+	}
+	e.accepted = epoch
+	return nil
+}

@@ -1,0 +1,200 @@
+package controltest
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/semio-iot/semio/e2e"
+	"github.com/semio-iot/semio/identity"
+	"github.com/semio-iot/semio/internal/control"
+	"github.com/semio-iot/semio/internal/link"
+)
+
+// Platform answers the gateways of a test as the control service does, with the orders and decisions that the test sets. It keeps what
+// the real one keeps of a peer: epoch window, stored answer, orders not yet acknowledged.
+type Platform struct {
+	Party
+	t      testing.TB
+	topics control.Topics
+	nudges chan identity.ID
+
+	// Decide answers a request; what it queues with Order goes out with the same reply. Default: CodeOK.
+	Decide func(peer identity.ID, r control.SignedRequest) control.Code
+
+	mu     sync.Mutex // guards what follows
+	peers  map[identity.ID]*peer
+	crl    []byte
+	number uint64 // of crl
+	acks   []control.Ack
+}
+
+type peer struct {
+	verified *identity.Verified
+	binding  e2e.BindingID
+	e2e      *e2e.Peer
+	window   e2e.EpochWindow
+	digest   [32]byte
+	resp     []byte
+	numbers  uint64
+	orders   map[uint64][]byte
+}
+
+// NewPlatform certifies a platform.
+func NewPlatform(t testing.TB, w *World) *Platform {
+	return &Platform{Party: w.Party(t, "P-TEST"), t: t, nudges: make(chan identity.ID, 1024), peers: map[identity.ID]*peer{}}
+}
+
+// Admit makes the binding with a peer and returns its admission.
+func (p *Platform) Admit(v *identity.Verified) []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	binding := e2e.NewBindingID()
+	epochs := noEpochs{} // a platform only answers; the window is its own
+	s, err := e2e.NewPeer(e2e.Config{Self: p.Verified, Key: p.Key, Remote: v, Binding: binding, Epochs: epochs})
+	require.NoError(p.t, err)
+	p.peers[v.ID()] = &peer{verified: v, binding: binding, e2e: s, orders: map[uint64][]byte{}}
+	b, err := control.Admission{
+		Peer: v.ID(), CertificateHash: v.CertificateHash(), Binding: binding, Platform: p.Credential, Topics: p.topics,
+	}.Sign(p.Signer)
+	require.NoError(p.t, err)
+	return b
+}
+
+// Order signs an order to a peer, queues it and has Run nudge the peer. Number, platform and platform binding are filled in.
+func (p *Platform) Order(o control.Order) []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	to := p.peers[o.To]
+	to.numbers++
+	o.Number, o.PlatformBinding = to.numbers, to.binding
+	o.Platform, _ = p.Verified.ID().Platform()
+	b, err := o.Sign(p.Signer)
+	require.NoError(p.t, err)
+	to.orders[o.Number] = b
+	select {
+	case p.nudges <- o.To:
+	default:
+	}
+	return b
+}
+
+// SetCRL makes the platform pass on a revocation list.
+func (p *Platform) SetCRL(der []byte, number uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.crl, p.number = der, number
+}
+
+// Acks are the acknowledgements that came, in their order.
+func (p *Platform) Acks() []control.Ack {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.acks)
+}
+
+// Run answers on a link until ctx ends.
+func (p *Platform) Run(ctx context.Context, l link.Link) {
+	up := make(chan struct{}, 1)
+	requests := make(chan link.Message, 1024)
+	var work sync.WaitGroup
+	work.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-up:
+				if l.Subscribe(ctx, p.topics.PlatformFilter()) != nil {
+					continue
+				}
+			case to := <-p.nudges:
+				_ = l.Publish(ctx, p.topics.ToPeer(to), control.Nudge())
+			case m := <-requests:
+				if t, ok := p.topics.Parse(m.Topic); ok {
+					if resp := p.Answer(t.Peer, m.Payload); resp != nil {
+						_ = l.Publish(ctx, p.topics.ToPeer(t.Peer), resp)
+					}
+				}
+				m.Ack()
+			}
+		}
+	})
+	_ = l.Run(ctx, link.Receiver{
+		Up:      func() { up <- struct{}{} },
+		Down:    func(error) {},
+		Message: func(m link.Message) { requests <- m },
+	})
+	work.Wait()
+}
+
+// Answer returns the RESP to an INIT of a peer, nil for junk and for an epoch that was used.
+func (p *Platform) Answer(id identity.ID, init []byte) []byte {
+	p.mu.Lock()
+	from := p.peers[id]
+	p.mu.Unlock()
+	if from == nil {
+		return nil
+	}
+	req, err := from.e2e.OpenRequest(init)
+	if err != nil {
+		return nil
+	}
+	if from.resp != nil && from.digest == req.Digest() {
+		return from.resp
+	}
+	if from.window.Accept(req.Epoch()) != nil {
+		return nil
+	}
+	m, err := control.ParseMessage(req.Body())
+	require.NoError(p.t, err)
+	reply := control.Reply{Time: time.Now()}
+	if m.Request != nil {
+		require.Equal(p.t, req.Transcript(), m.Request.Transcript)
+		require.NoError(p.t, m.Request.Verify(from.verified))
+		code := control.CodeOK
+		if p.Decide != nil {
+			code = p.Decide(id, *m.Request)
+		}
+		reply.Result = &control.Result{Request: m.Request.Request.ID, Code: code}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, b := range m.Acks {
+		a, err := control.OpenAck(b, from.verified)
+		require.NoError(p.t, err)
+		require.Equal(p.t, control.AckOf(id, a.Number, from.orders[a.Number], a.Result), a)
+		delete(from.orders, a.Number)
+		p.acks = append(p.acks, a)
+	}
+	if p.number > m.CRLNumber {
+		reply.CRL = p.crl
+	}
+	for _, n := range slices.Sorted(maps.Keys(from.orders)) {
+		reply.Orders = append(reply.Orders, from.orders[n])
+	}
+	body, err := reply.Marshal()
+	require.NoError(p.t, err)
+	from.digest = req.Digest()
+	from.resp, err = req.Reply(body)
+	require.NoError(p.t, err)
+	return from.resp
+}
+
+type noEpochs struct{}
+
+func (noEpochs) NextEpoch() (uint64, error) { return 0, e2e.ErrWrongUse }
+func (noEpochs) AcceptEpoch(uint64) error   { return e2e.ErrWrongUse }
+
+// Misplace queues signed bytes to a peer as they are, as a faulty platform might.
+func (p *Platform) Misplace(to identity.ID, order []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	peer := p.peers[to]
+	peer.numbers++
+	peer.orders[peer.numbers] = order
+}

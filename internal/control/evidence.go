@@ -1,0 +1,92 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/semio-iot/semio/identity"
+)
+
+// ErrEvidence reports an order to destroy something that nobody entitled to it has asked for. The order is refused: the
+// platform is broken, or somebody holds its keys.
+var ErrEvidence = errors.New("control: order lacks evidence")
+
+// Evidence is why something may be destroyed, signed by others than the platform: a disconnect request of the application
+// whose connection ends, or a revocation list of the certificate authority. Exactly one is set. Encoding, behind the version:
+// LP24 signed request or empty ‖ LP24 revocation list or empty.
+type Evidence struct {
+	Request *SignedRequest
+	CRL     []byte // DER
+}
+
+// Marshal encodes the evidence.
+func (e Evidence) Marshal() ([]byte, error) {
+	if (e.Request == nil) == (len(e.CRL) == 0) {
+		return nil, errors.New("control: evidence is either a request or a revocation list")
+	}
+	b := build()
+	var req []byte
+	if e.Request != nil {
+		var err error
+		if req, err = e.Request.Marshal(); err != nil {
+			return nil, err
+		}
+	}
+	b.lp24(req)
+	b.lp24(e.CRL)
+	return b.Bytes()
+}
+
+// ParseEvidence parses what Marshal made. It verifies nothing; see Permits.
+func ParseEvidence(b []byte) (Evidence, error) {
+	p := parse(b, MaxMessage)
+	req, crl := p.lp24(), p.lp24()
+	if err := p.done("evidence"); err != nil {
+		return Evidence{}, err
+	}
+	if (req == nil) == (crl == nil) {
+		return Evidence{}, malformed("evidence")
+	}
+	e := Evidence{CRL: crl}
+	if req == nil {
+		return e, nil
+	}
+	var err error
+	if e.Request, err = ParseSignedRequest(req); err != nil {
+		return Evidence{}, err
+	}
+	return e, nil
+}
+
+// Parties are the two ends of a connection as the peer that judges an order knows them, from its own memory, never from the order.
+type Parties struct {
+	Device      identity.Credential // of the order's device; it need not verify any more, as when it has been revoked
+	Application *identity.Verified  // nil where a device to be wiped is not connected
+}
+
+// Permits tells whether the evidence of a remove or wipe order is enough; if not, the error is [ErrEvidence].
+//
+// A binding ends by the application's own signed request for exactly this binding, or by a list of the certificate authority
+// that names either side's certificate. A device is wiped only by a list that names its own certificate.
+func (e Evidence) Permits(o Order, v *identity.Verifier, p Parties) error {
+	switch {
+	case e.Request != nil && o.Op == OrderRemove && p.Application != nil:
+		r := e.Request.Request
+		if r.Op != OpDisconnect || r.Device != o.Device || r.Binding != o.Binding {
+			return fmt.Errorf("%w: request %s is for another connection", ErrEvidence, r.ID)
+		}
+		if err := e.Request.Verify(p.Application); err != nil {
+			return fmt.Errorf("%w: %w", ErrEvidence, err)
+		}
+		return nil
+	case len(e.CRL) > 0 && (o.Op == OrderRemove || o.Op == OrderWipe):
+		if v.VerifyRevoked(e.CRL, p.Device) == nil {
+			return nil
+		}
+		if o.Op == OrderRemove && p.Application != nil && v.VerifyRevoked(e.CRL, p.Application.Credential()) == nil {
+			return nil
+		}
+		return fmt.Errorf("%w: the revocation list does not name the certificate", ErrEvidence)
+	}
+	return fmt.Errorf("%w: %s of %s", ErrEvidence, o.Op, o.Device)
+}

@@ -1,0 +1,68 @@
+package control_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/semio-iot/semio/identity"
+	"github.com/semio-iot/semio/internal/control"
+	"github.com/semio-iot/semio/internal/control/controltest"
+)
+
+// A nudge proves nothing. Whoever commands the broker must not have a device take epochs, which its memory wears from, as fast as
+// it can.
+func TestNudgesArePaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := controltest.NewWorld(t)
+		l := connect(t, w, w.Party(t, "A-1"), time.Hour)
+		defer l.run()()
+		l.client.LinkUp()
+		require.NoError(t, l.client.Sync(t.Context()))
+		time.Sleep(time.Minute)
+		n := len(l.sent())
+		for range 6000 { // in a minute
+			l.client.Receive(control.Nudge())
+			time.Sleep(10 * time.Millisecond)
+		}
+		synctest.Wait()
+		require.LessOrEqual(t, len(l.sent())-n, 70)
+
+		// What the host asks for is not held up for long, and what comes after a pause not at all.
+		began := time.Now()
+		d, err := identity.ParseDeviceID("D-1")
+		require.NoError(t, err)
+		_, err = l.client.Do(t.Context(), control.Request{Op: control.OpConnect, Device: d}, nil)
+		require.NoError(t, err)
+		require.LessOrEqual(t, time.Since(began), time.Second)
+		time.Sleep(time.Minute)
+		began = time.Now()
+		for range 5 {
+			require.NoError(t, l.client.Sync(t.Context()))
+		}
+		require.Zero(t, time.Since(began))
+	})
+}
+
+// The authority takes a platform's certificate back: its orders count no more.
+func TestRevokedPlatformGivesNoOrders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := controltest.NewWorld(t)
+		l := connect(t, w, w.Party(t, "D-1"), time.Hour)
+		defer l.run()()
+		l.client.LinkUp()
+		require.NoError(t, l.client.Sync(t.Context()))
+		crl, err := w.Authority.Revoke(l.platform.Verified.ID())
+		require.NoError(t, err)
+		require.NoError(t, l.verifier.AddCRL(crl))
+		l.platform.Order(l.install(1))
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		_ = l.client.Sync(ctx)
+		require.Empty(t, l.applied)
+		require.Empty(t, l.platform.Acks())
+	})
+}

@@ -1,0 +1,2 @@
+// Package layering holds the test that keeps the arrows of ARCHITECTURE.md pointing down. It has no other code.
+package layering

@@ -1,0 +1,213 @@
+package platform
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/semio-iot/semio/e2e"
+	"github.com/semio-iot/semio/identity"
+	"github.com/semio-iot/semio/internal/control"
+)
+
+const (
+	// A gateway has one exchange under way; several instances of an application have one each.
+	keptAnswers     = 8
+	keptAnswerBytes = 1 << 20
+)
+
+// errReplay says that an epoch was used by another INIT, or that its answer is no longer kept.
+var errReplay = errors.New("platform: epoch was used before")
+
+// handle answers one INIT of a peer. Whatever does not prove to come from that peer gets silence.
+func (s *Service) handle(ctx context.Context, from identity.ID, init []byte) {
+	p, err := s.peer(from)
+	if err != nil {
+		s.dropped(from, "unknown peer")
+		s.log.Debug("message of a peer that cannot be verified", "peer", from, "err", err)
+		return
+	}
+	req, err := p.keys.OpenRequest(init)
+	if err != nil {
+		s.dropped(from, "not authentic")
+		return
+	}
+	// A repeated INIT is answered without a write. The transaction below looks again.
+	var resp []byte
+	err = s.cfg.Store.View(ctx, func(tx Tx) error {
+		var err error
+		resp, err = answered(tx, p.id, req)
+		return err
+	})
+	repeated := resp != nil
+	if err == nil && !repeated {
+		resp, repeated, err = s.serve(ctx, p, req, init)
+	}
+	switch {
+	case errors.Is(err, errReplay):
+		s.dropped(from, "replay")
+		s.log.Warn("replayed message", "peer", from, "epoch", req.Epoch())
+	case errors.Is(err, control.ErrMalformed):
+		s.dropped(from, "malformed")
+		s.log.Warn("malformed message", "peer", from, "err", err)
+	case err != nil && ctx.Err() == nil:
+		s.dropped(from, "failed")
+		s.log.Error("message not handled, the peer will send again", "peer", from, "err", err)
+	case err == nil:
+		if s.publish(ctx, from, resp) && s.cfg.Observer.Answered != nil {
+			s.cfg.Observer.Answered(from, repeated)
+		}
+	}
+}
+
+// serve carries out what an INIT asks, once. Repeated says that another copy of it came first.
+func (s *Service) serve(ctx context.Context, p *peer, req *e2e.Request, init []byte) (resp []byte, repeated bool, err error) {
+	m, err := control.ParseMessage(req.Body())
+	if err != nil {
+		return nil, false, err
+	}
+	acks := s.openAcks(p, m.Acks)
+	var ask *asked
+	if m.Request != nil {
+		if ask, err = s.examine(ctx, p, req.Transcript(), m.Request); err != nil {
+			return nil, false, err
+		}
+	}
+	if ask != nil {
+		ask.epoch = req.Epoch()
+	}
+	first := true
+	err = s.update(ctx, func(t *txn) error {
+		if !first {
+			// A reply can be sealed once for an opened request.
+			if req, err = p.keys.OpenRequest(init); err != nil {
+				return err
+			}
+		}
+		first = false
+		if resp, err = answered(t.tx, p.id, req); err != nil || resp != nil {
+			repeated = err == nil
+			return err
+		}
+		reply, err := t.answer(p, m, acks, ask)
+		if err != nil {
+			return err
+		}
+		body, err := reply.Marshal()
+		if err != nil {
+			return err
+		}
+		if resp, err = req.Reply(body); err != nil {
+			return err
+		}
+		return t.remember(p.id, req, resp)
+	})
+	return resp, repeated, err
+}
+
+// answer decides everything, and makes the reply.
+func (t *txn) answer(p *peer, m control.Message, acks []signedAck, ask *asked) (control.Reply, error) {
+	reply := control.Reply{Time: t.now}
+	for _, a := range acks {
+		if err := t.acked(p, a); err != nil {
+			return reply, err
+		}
+	}
+	if ask != nil {
+		result, err := t.decide(ask)
+		if err != nil {
+			return reply, err
+		}
+		reply.Result = &result
+	}
+	room := t.s.cfg.Limits.MaxReply
+	var err error
+	if reply.Orders, reply.More, err = t.handOut(p, &room); err != nil {
+		return reply, err
+	}
+	if m.CRLNumber < t.s.verifier.CRLNumber() {
+		switch crl := t.s.verifier.CRL(); {
+		case len(crl) <= room:
+			reply.CRL = crl
+		case len(reply.Orders) > 0:
+			reply.More = true // with the next reply, when the orders are out of the way
+		default:
+			t.s.log.Error("the revocation list does not fit into a reply; gateways go on with their old one", "bytes", len(crl), "limit", t.s.cfg.Limits.MaxReply)
+		}
+	}
+	return reply, nil
+}
+
+// answered returns the answer that this INIT got before, nil when its epoch is new, and errReplay when the epoch belongs to another INIT
+// or to one whose answer is gone.
+func answered(tx Tx, peer identity.ID, req *e2e.Request) ([]byte, error) {
+	w, err := loadWindow(tx, peer)
+	if err != nil {
+		return nil, err
+	}
+	if w.Check(req.Epoch()) == nil {
+		return nil, nil
+	}
+	kept, err := tx.Get(answerKey(peer, req.Epoch()))
+	if errors.Is(err, ErrNotFound) {
+		return nil, errReplay
+	}
+	if err != nil {
+		return nil, err
+	}
+	digest := req.Digest()
+	if resp, ok := bytes.CutPrefix(kept, digest[:]); ok {
+		return resp, nil
+	}
+	return nil, errReplay
+}
+
+func loadWindow(tx Tx, peer identity.ID) (e2e.EpochWindow, error) {
+	raw, err := tx.Get(prefixWindow + peer.String())
+	if errors.Is(err, ErrNotFound) {
+		return e2e.EpochWindow{}, nil
+	}
+	if err != nil {
+		return e2e.EpochWindow{}, err
+	}
+	w, err := e2e.ParseEpochWindow(raw)
+	if err != nil {
+		return e2e.EpochWindow{}, fmt.Errorf("read epochs of %s: %w", peer, err)
+	}
+	return w, nil
+}
+
+// remember takes the epoch and keeps the answer, and drops the oldest ones.
+func (t *txn) remember(peer identity.ID, req *e2e.Request, resp []byte) error {
+	w, err := loadWindow(t.tx, peer)
+	if err != nil {
+		return err
+	}
+	if err := w.Accept(req.Epoch()); err != nil {
+		return err
+	}
+	if err := t.tx.Put(prefixWindow+peer.String(), w.Marshal()); err != nil {
+		return err
+	}
+	digest := req.Digest()
+	if err := t.tx.Put(answerKey(peer, req.Epoch()), append(digest[:], resp...)); err != nil {
+		return err
+	}
+	var keys []string
+	var sizes []int
+	total := 0
+	for k, v := range t.tx.List(prefixAnswer + peer.String() + "/") {
+		keys, sizes, total = append(keys, k), append(sizes, len(v)), total+len(v)
+	}
+	for i := 0; i < len(keys)-1 && (len(keys)-i > keptAnswers || total > keptAnswerBytes); i++ {
+		total -= sizes[i]
+		if keys[i] == answerKey(peer, req.Epoch()) {
+			continue // one that was overtaken is the one whose answer is wanted now
+		}
+		if err := t.tx.Delete(keys[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,217 @@
+package platform
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/semio-iot/semio/identity"
+	"github.com/semio-iot/semio/internal/control"
+	"github.com/semio-iot/semio/internal/mqttlink"
+	"github.com/semio-iot/semio/platform/registry"
+)
+
+// ErrIdentity reports a store of another platform, or of this one under another certificate, agreement key or topic prefix. The devices would not
+// understand a word: their bindings are made with what the platform was when they were registered.
+var ErrIdentity = errors.New("platform: store belongs to another certificate, agreement key or topic prefix; give those back, or use an empty store")
+
+// ErrShared reports that something else has changed the store: two platforms on one store would give orders against each other.
+var ErrShared = errors.New("platform: another process has written to the store; stop it and restart this one")
+
+// Service is a platform. It is safe for concurrent use. Make it with [Open].
+type Service struct {
+	cfg      Config
+	log      *slog.Logger
+	self     *identity.Verified
+	id       identity.PlatformID
+	topics   control.Topics
+	routing  registry.Routing
+	verifier *identity.Verifier // with revocation lists: who may act
+	known    *identity.Verifier // without: whom we can still talk to, to tell him that he is revoked
+	link     Link
+
+	peers   *peerCache
+	inbox   *inbox
+	nudges  *nudger
+	enforce *enforcer
+	revoke  chan struct{} // capacity 1: there is something to ask the authority
+
+	// Authenticate and Allow read these alone.
+	snapshot atomic.Pointer[registry.State]
+	leaving  leaving
+
+	writing sync.Mutex // one change at a time; guards head and serials
+	head    AuditHead
+	serials map[string][]identity.ID // certificates by serial number
+}
+
+// Open checks the configuration, reads the store and makes an empty one its own. It starts nothing and connects nowhere; see [Service.Run].
+func Open(ctx context.Context, cfg Config) (*Service, error) {
+	s, err := open(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open platform: %w", err)
+	}
+	return s, nil
+}
+
+func open(ctx context.Context, cfg Config) (*Service, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{cfg: cfg, log: cfg.Logger, link: cfg.Link, revoke: make(chan struct{}, 1)}
+	trust := identity.VerifierConfig{Roots: cfg.Roots, Now: cfg.Now}
+	if s.verifier, err = identity.NewVerifier(trust); err != nil {
+		return nil, err
+	}
+	if s.known, err = identity.NewVerifier(trust); err != nil {
+		return nil, err
+	}
+	if s.self, err = s.verifier.Verify(cfg.Credential, identity.RolePlatform); err != nil {
+		return nil, fmt.Errorf("own credential: %w", err)
+	}
+	s.id, _ = s.self.ID().Platform()
+	if pub, ok := cfg.Signer.Public().(*ecdsa.PublicKey); !ok || !pub.Equal(s.self.SigningKey()) {
+		return nil, fmt.Errorf("%w: Signer is not the key of the certificate", errConfig)
+	}
+	if !s.self.Agreement().Equal(cfg.Key.PublicKey()) {
+		return nil, fmt.Errorf("%w: Key is not the agreement key that the credential endorses", errConfig)
+	}
+	if cfg.Prefix != "" {
+		if s.topics, err = control.ParsePrefix(cfg.Prefix); err != nil {
+			return nil, err
+		}
+	}
+	if s.routing, err = registry.NewRouting(cfg.Prefix, s.id); err != nil {
+		return nil, err
+	}
+	if s.link == nil && cfg.Broker != "" {
+		s.link, err = mqttlink.NewMutual(mqttlink.Mutual{
+			Broker: cfg.Broker, ClientID: s.id.String(), Chain: cfg.Credential.Chain, Signer: cfg.Signer, Verifier: s.verifier, Logger: s.log,
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if err := s.claimStore(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.load(ctx); err != nil {
+		return nil, err
+	}
+	s.peers = newPeerCache(cfg.Limits.Peers)
+	s.inbox = newInbox()
+	s.nudges = newNudger()
+	s.enforce = newEnforcer(s)
+	if cfg.Enforcer != nil && !cfg.Enforcer.Caps().Evict {
+		s.log.Warn("the broker cannot cut live connections: a retired device keeps its own until it ends")
+	}
+	return s, nil
+}
+
+// claimStore makes an empty store this platform's, and refuses another one's.
+func (s *Service) claimStore(ctx context.Context) error {
+	cert := s.self.CertificateHash()
+	h := sha256.New()
+	h.Write([]byte("semio/1 store\x00"))
+	h.Write(cert[:])
+	h.Write(s.self.Agreement().Bytes())
+	h.Write([]byte(s.topics.Prefix()))
+	want := h.Sum([]byte{1})
+	err := s.cfg.Store.View(ctx, func(tx Tx) error {
+		have, err := tx.Get(keyIdentity)
+		if err == nil && !bytes.Equal(have, want) {
+			return ErrIdentity
+		}
+		return err
+	})
+	if errors.Is(err, ErrNotFound) {
+		return s.cfg.Store.Update(ctx, func(tx Tx) error { return tx.Put(keyIdentity, want) })
+	}
+	return err
+}
+
+// load reads the records, revocation lists and the head of the audit log.
+func (s *Service) load(ctx context.Context) error {
+	var devices []registry.Device
+	var apps []registry.Application
+	err := s.cfg.Store.View(ctx, func(tx Tx) error {
+		for key, raw := range tx.List(prefixDevice) {
+			d, err := registry.ParseDevice(raw)
+			if err != nil {
+				return fmt.Errorf("read %s: %w", key, err)
+			}
+			devices = append(devices, d)
+		}
+		for key, raw := range tx.List(prefixApp) {
+			a, err := registry.ParseApplication(raw)
+			if err != nil {
+				return fmt.Errorf("read %s: %w", key, err)
+			}
+			apps = append(apps, a)
+		}
+		for key, der := range tx.List(prefixCRL) {
+			if err := s.verifier.AddCRL(der); err != nil {
+				return fmt.Errorf("read %s: %w", key, err)
+			}
+		}
+		var err error
+		if s.head, err = loadHead(tx); err != nil || s.head.Seq == 0 {
+			return err
+		}
+		last, err := tx.Get(numbered(prefixAudit, s.head.Seq))
+		if err != nil || auditHash(last) != s.head.Hash {
+			return fmt.Errorf("%w: its head is not its newest entry", ErrAudit)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	state := registry.NewState(devices, apps)
+	s.serials = map[string][]identity.ID{}
+	for _, d := range devices {
+		s.index(d.ID.ID, d.Credential)
+	}
+	for _, a := range apps {
+		s.index(a.ID.ID, a.Credential)
+	}
+	s.snapshot.Store(&state)
+	return nil
+}
+
+// state returns the current snapshot.
+func (s *Service) state() registry.State { return *s.snapshot.Load() }
+
+// ID returns the platform's name.
+func (s *Service) ID() identity.PlatformID { return s.id }
+
+// Authenticate returns nil when the holder of id's certificate may be connected to the broker under clientID. It does not
+// block.
+func (s *Service) Authenticate(id identity.ID, clientID string) error {
+	return s.routing.Authenticate(s.state(), id, clientID)
+}
+
+// Allow reports whether id, connected under clientID, may publish on or receive from a topic, or subscribe to a filter. It does
+// not block.
+func (s *Service) Allow(id identity.ID, clientID string, a Action, topic string) bool {
+	return s.routing.Allow(s.state(), id, clientID, a, topic) || s.lastWords(id, clientID, a, topic)
+}
+
+// lastWords allows a device that has just acknowledged its wipe order, and has no rights any more, to learn that the platform knows.
+func (s *Service) lastWords(id identity.ID, clientID string, a Action, topic string) bool {
+	if clientID != id.String() || !s.leaving.has(id, time.Now()) {
+		return false
+	}
+	return a == ActionPublish && topic == s.topics.ToPlatform(id) || a == ActionReceive && topic == s.topics.ToPeer(id)
+}
+
+// Grants returns everything that Allow allows, for an integrator's own enforcement.
+func (s *Service) Grants() []Grant { return s.routing.Grants(s.state()) }
