@@ -75,6 +75,39 @@ func TestCharacterizeTells(t *testing.T) {
 	require.Equal(t, os.FileMode(0o600), st.Mode().Perm(), "the page holds start-up values")
 }
 
+// The drift that the chip has is the one that is found, and the model comes as far from room temperature as the chip.
+func TestCharacterizeAtAnotherTemperature(t *testing.T) {
+	root := t.TempDir()
+	room, cold := filepath.Join(root, "room"), filepath.Join(root, "cold")
+	sim := pufsim.New(3, pufsim.Config{Size: 16384, TemperatureDrift: 0.006})
+	record(t, room, sim, 4)
+	sim.SetTemperature(-20)
+	record(t, cold, sim, 3)
+	found := decode[characterization](t, "characterize", room, "-report", "", "-at", "-20="+cold)
+	at := found.Chips[0].At
+	require.Equal(t, -20., at.Celsius)
+	require.InEpsilon(t, 0.006, at.Drift, 0.06)
+	require.Equal(t, 12, at.Apart.N, "4 and 3 power-ups")
+	require.InDelta(t, at.Apart.Mean, at.Model.Apart.Mean, 0.004)
+	require.Less(t, at.Pairs.Mean, found.Chips[0].Pairs.Mean, "the cold has less noise")
+	require.InDelta(t, at.Pairs.Mean, at.Model.Pairs.Mean, 0.004)
+
+	for name, c := range map[string]struct {
+		args []string
+		code int
+	}{
+		"no temperature": {[]string{room, "-at", cold}, exitUsage},
+		"below zero":     {[]string{room, "-at", "-300=" + cold}, exitUsage},
+		"no folder":      {[]string{room, "-at", "-20=" + filepath.Join(root, "none")}, exitUsage},
+		"two chips":      {[]string{root, "-at", "-20=" + cold}, exitUsage},
+		"same condition": {[]string{room, "-at", "80=" + room}, exitFailed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Equal(t, c.code, run(t.Context(), append([]string{"characterize", "-report", ""}, c.args...), io.Discard, io.Discard))
+		})
+	}
+}
+
 // The page stands alone, its drawings are well formed, and names from outside are text in it.
 func TestReport(t *testing.T) {
 	chips, err := loadChips(t.Context(), []string{dumps(t, 2, 4, pufsim.Config{Size: 4096, Columns: words(0.3)})}, newProgress(io.Discard, ""))
