@@ -25,9 +25,10 @@ var allowed = map[string][]string{
 	"fuzzy":    {"internal/polar", "internal/secret"},
 	"identity": {"internal/secret"},
 
-	"identity/ca":    {"identity", "internal/atomicfile"},
-	"identity/label": {"identity"},
-	"puf/hw":         {"puf"},
+	"identity/ca":         {"identity", "internal/atomicfile"},
+	"identity/label":      {"identity"},
+	"identity/secureboot": {"identity"},
+	"puf/hw":              {"puf"},
 
 	"keyvault":     {"fuzzy", "internal/secret", "puf"},
 	"keyvault/tpm": {"keyvault"},
