@@ -9,12 +9,6 @@ func RootKey(v *Vault) rootKey { return v.root }
 // Labels are those of every derivation.
 var Labels = []string{labelSign, labelAgree, labelDerive, labelLock, labelProof, labelSecret, labelSecretDerive, labelKEM, labelCode, labelCodeDerive, labelPassphrase}
 
-// Key wrap with padding, as Key.Wrap and Unwrap use it.
-var (
-	WrapKey   = wrapKey
-	UnwrapKey = unwrapKey
-)
-
 // WithLogN changes the work of a passphrase sealer.
 func WithLogN(s Sealer, n byte) Sealer {
 	s.(*passphraseSealer).logN = n

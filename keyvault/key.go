@@ -13,8 +13,10 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/binary"
+	"errors"
 	"fmt"
 
+	"github.com/semio-iot/semio/internal/keywrap"
 	"github.com/semio-iot/semio/internal/secret"
 )
 
@@ -225,7 +227,7 @@ func (k *Key) Wrap(other *Key) (wrapped []byte, err error) {
 	if err == nil {
 		err = k.with(func(kek []byte) error {
 			return k.v.unseal(other.code, func(key []byte) (err error) {
-				wrapped, err = wrapKey(kek, key)
+				wrapped, err = keywrap.Wrap(kek, key)
 				return err
 			})
 		})
@@ -246,7 +248,9 @@ func (k *Key) Unwrap(info KeyInfo, wrapped []byte) (code []byte, err error) {
 		var key []byte
 		defer func() { clear(key) }()
 		err = k.with(func(kek []byte) (err error) {
-			key, err = unwrapKey(kek, wrapped)
+			if key, err = keywrap.Unwrap(kek, wrapped); errors.Is(err, keywrap.ErrUnwrap) {
+				return ErrUnlock
+			}
 			return err
 		})
 		if err == nil {

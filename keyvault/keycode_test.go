@@ -10,6 +10,7 @@ import (
 	"crypto/mlkem"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -302,6 +303,13 @@ func TestOpenKeyRefuses(t *testing.T) {
 	refused(blob, "a locked blob")
 	refused(append(bytes.Clone(code[:25]), foreign[25:]...), "another device's key under our header")
 	openKey(t, v, code)
+}
+
+func unhex(t testing.TB, s string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(s)
+	require.NoError(t, err)
+	return b
 }
 
 // counter is a MonotonicCounter.

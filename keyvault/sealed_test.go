@@ -4,9 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/cipher"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,21 +12,6 @@ import (
 	"github.com/semio-iot/semio/devicegw/roottest"
 	"github.com/semio-iot/semio/keyvault"
 )
-
-// file gives the path of a file with that content.
-func file(t *testing.T, b []byte) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "file")
-	require.NoError(t, os.WriteFile(path, b, 0o600))
-	return path
-}
-
-func needs(t *testing.T, program string) {
-	t.Helper()
-	if _, err := exec.LookPath(program); err != nil {
-		t.Skipf("%s is not installed", program)
-	}
-}
 
 // module seals as an HSM with an AES key would.
 type module struct {

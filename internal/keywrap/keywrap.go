@@ -1,15 +1,15 @@
-package keyvault
+// Package keywrap is AES key wrap with padding (RFC 5649; KWP in NIST SP 800-38F): [Wrap] and [Unwrap]. It needs no nonce, which is
+// why systems exchange keys with it; where both ends are ours, a key code of package keyvault is the better form.
+package keywrap
 
 import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/subtle"
 	"encoding/binary"
+	"errors"
 	"fmt"
 )
-
-// AES key wrap with padding, RFC 5649 (NIST SP 800-38F calls it KWP). It needs no nonce, which is why systems exchange keys with it;
-// where both ends are ours, a key code is the better form.
 
 const (
 	semiblock  = 8
@@ -17,10 +17,17 @@ const (
 	maxWrapped = 1 << 16    // no key is longer; the RFC's own limit is 2^32
 )
 
-// wrapKey wraps 1 to 65,528 bytes under a key of AES. The result is 8 bytes longer than key, padded to a multiple of 8.
-func wrapKey(kek, key []byte) ([]byte, error) {
+var (
+	// ErrUnwrap is the one answer for whatever Wrap did not make under the same key.
+	ErrUnwrap = errors.New("keywrap: not a key wrapped under this one")
+	// ErrSize reports a key that cannot be wrapped.
+	ErrSize = errors.New("keywrap: key must have 1 to 65528 bytes")
+)
+
+// Wrap wraps key, 1 to 65,528 bytes, under kek, a key of AES. The result is 8 bytes longer than key, padded to a multiple of 8.
+func Wrap(kek, key []byte) ([]byte, error) {
 	if len(key) == 0 || len(key) > maxWrapped-semiblock {
-		return nil, fmt.Errorf("%w: key of %d bytes cannot be wrapped", ErrArgument, len(key))
+		return nil, fmt.Errorf("%w, not %d", ErrSize, len(key))
 	}
 	block, err := aes.NewCipher(kek)
 	if err != nil {
@@ -50,11 +57,11 @@ func wrapKey(kek, key []byte) ([]byte, error) {
 	return out, nil
 }
 
-// unwrapKey undoes wrapKey. Whatever is wrong is ErrUnlock; the prefix, the length and the padding are compared in one go, so that
+// Unwrap undoes Wrap. Whatever is wrong is ErrUnwrap; the prefix, the length and the padding are compared in one go, so that
 // nothing tells which of them it was.
-func unwrapKey(kek, wrapped []byte) ([]byte, error) {
+func Unwrap(kek, wrapped []byte) ([]byte, error) {
 	if len(wrapped) < 2*semiblock || len(wrapped)%semiblock != 0 || len(wrapped) > maxWrapped {
-		return nil, ErrUnlock
+		return nil, ErrUnwrap
 	}
 	block, err := aes.NewCipher(kek)
 	if err != nil {
@@ -79,7 +86,7 @@ func unwrapKey(kek, wrapped []byte) ([]byte, error) {
 	}
 	if ok != 1 {
 		clear(out)
-		return nil, ErrUnlock
+		return nil, ErrUnwrap
 	}
 	return out[semiblock : semiblock+int(length)], nil
 }
