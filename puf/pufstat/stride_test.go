@@ -14,10 +14,10 @@ import (
 
 func TestSymbolsRefuse(t *testing.T) {
 	for _, stride := range []int{0, -1, 9, 16, 3} {
-		_, _, err := pufstat.Symbols([]byte{1, 2}, stride)
+		_, err := pufstat.Symbols([]byte{1, 2}, stride)
 		require.ErrorContains(t, err, "do not fall into pairs", stride)
 	}
-	_, _, err := pufstat.Symbols(nil, 1)
+	_, err := pufstat.Symbols(nil, 1)
 	require.Error(t, err)
 }
 
@@ -58,6 +58,31 @@ func TestStrides(t *testing.T) {
 			require.Greater(t, s.Entropy, 0.85, "stride %d", s.Stride)
 		}
 	}
+}
+
+// In pass 2 a pair of one word is set against a pair of the next, where the word ends: who knows the words guesses these symbols, and
+// no other estimate sees them so clearly.
+func TestColumnsAreGuessed(t *testing.T) {
+	words := make([]float64, 64)
+	for i := range words {
+		words[i] = 1
+		if i >= 32 {
+			words[i] = -1
+		}
+	}
+	c := simulated(t, 1, 1, pufsim.Config{Size: 1 << 15, Columns: words})
+	s, err := pufstat.AtStride([]*pufstat.Chip{c}, 1024, 16)
+	require.NoError(t, err)
+	require.Contains(t, pufstat.Lowest(s.Worst...).Name, "columns")
+	require.Less(t, s.Entropy, 0.9)
+	require.Greater(t, s.Worst[0].Lower, 0.96, "the values themselves are balanced")
+
+	// Nothing is learnt from a single window, and nothing said.
+	alone := simulated(t, 1, 1, pufsim.Config{Columns: words})
+	s, err = pufstat.AtStride([]*pufstat.Chip{alone}, 1024, 16)
+	require.NoError(t, err)
+	require.Zero(t, s.Worst[len(s.Worst)-1].N)
+	require.NotContains(t, pufstat.Lowest(s.Worst...).Name, "columns")
 }
 
 func TestStridesRefuse(t *testing.T) {
