@@ -32,17 +32,17 @@ func TestStrides(t *testing.T) {
 	}
 	var biased, alternating []*pufstat.Chip
 	for seed := range uint64(2) {
-		biased = append(biased, simulated(t, seed, 1, pufsim.Config{Size: 1 << 14, Ones: 0.7}))
-		alternating = append(alternating, simulated(t, seed, 1, pufsim.Config{Size: 1 << 14, Columns: words}))
+		biased = append(biased, simulated(t, seed, 1, pufsim.Config{Size: 1 << 13, Ones: 0.7}))
+		alternating = append(alternating, simulated(t, seed, 1, pufsim.Config{Size: 1 << 13, Columns: words}))
 	}
 	strides, err := pufstat.Strides(biased, 1024)
 	require.NoError(t, err)
 	require.Len(t, strides, 13)
 	for i, s := range strides {
 		require.Equal(t, 1<<i, s.Stride)
-		require.Greater(t, s.Entropy, 0.93, "stride %d", s.Stride)
+		require.Greater(t, s.Entropy, 0.91, "stride %d", s.Stride)
 		require.LessOrEqual(t, s.Entropy, 1.)
-		require.Equal(t, 32, s.Symbols.N, "16 windows of 2 chips")
+		require.Equal(t, 16, s.Symbols.N, "8 windows of 2 chips")
 		// 4,096 pairs, of which 2pq are unequal; of the quads of the others 2ab differ.
 		require.InDelta(t, 4096*0.42+4096*0.58/2*2*(0.49/0.58)*(0.09/0.58), s.Symbols.Mean, 60)
 		require.InDelta(t, 0.5, s.Ones.Mean, 0.02)
@@ -70,7 +70,7 @@ func TestColumnsAreGuessed(t *testing.T) {
 			words[i] = -1
 		}
 	}
-	c := simulated(t, 1, 1, pufsim.Config{Size: 1 << 15, Columns: words})
+	c := simulated(t, 1, 1, pufsim.Config{Size: 1 << 14, Columns: words})
 	s, err := pufstat.AtStride([]*pufstat.Chip{c}, 1024, 16)
 	require.NoError(t, err)
 	require.Contains(t, pufstat.Lowest(s.Worst...).Name, "columns")
