@@ -214,7 +214,10 @@ func (g *Gateway) applyInstall(ctx context.Context, o control.Order, r deviceRec
 	}
 	defer clear(next.PSK)
 	d, err := g.newDevice(o.Device, next)
-	if err != nil {
+	switch {
+	case errors.Is(err, errMemory):
+		return err // nothing is decided: the order comes again
+	case err != nil:
 		return fmt.Errorf("%w: %w", control.ErrOrderRefused, err)
 	}
 	err = g.memory.update(ctx, func(tx Tx) error {

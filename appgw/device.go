@@ -62,10 +62,14 @@ func (g *Gateway) newDevice(id identity.DeviceID, r deviceRecord) (*device, erro
 		Logger:      g.log.With("device", id),
 	})
 	if err != nil {
-		return nil, err
+		peer.Wipe()
+		return nil, fmt.Errorf("%w: %w", errMemory, err)
 	}
 	return d, nil
 }
+
+// errMemory tells a store that failed from a device that cannot be taken.
+var errMemory = errors.New("appgw: read the store")
 
 func (g *Gateway) callHandler(id identity.DeviceID) func(context.Context, Call) (Reply, error) {
 	if g.cfg.OnCall == nil {
