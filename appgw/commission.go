@@ -23,6 +23,9 @@ func (g *Gateway) Connect(ctx context.Context, s identity.Sticker) error {
 }
 
 func (g *Gateway) connect(ctx context.Context, s identity.Sticker) error {
+	if err := g.usable(); err != nil {
+		return err
+	}
 	var proof crypto.Signer
 	var psk []byte
 	switch {
@@ -125,6 +128,9 @@ func (g *Gateway) Disconnect(ctx context.Context, id identity.DeviceID) error {
 }
 
 func (g *Gateway) disconnect(ctx context.Context, id identity.DeviceID) error {
+	if err := g.usable(); err != nil {
+		return err
+	}
 	// From the store: a device that is left out, because its certificate is over, has a connection that can be ended.
 	binding, err := g.binding(ctx, id)
 	if err != nil {

@@ -209,8 +209,21 @@ func (g *Gateway) device(id identity.DeviceID) (*device, error) {
 	return d, nil
 }
 
+// usable tells whether Run can still come, or runs.
+func (g *Gateway) usable() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ended {
+		return ErrNotRunning
+	}
+	return nil
+}
+
 // open is device for those who want to talk with it.
 func (g *Gateway) open(id identity.DeviceID) (*delivery.Channel, error) {
+	if err := g.usable(); err != nil {
+		return nil, err
+	}
 	d, err := g.device(id)
 	if err != nil {
 		return nil, err

@@ -486,3 +486,21 @@ func TestRefusedDeviceCanBeDisconnected(t *testing.T) {
 		require.NoError(t, dev.WaitConnected(ctx))
 	})
 }
+
+func TestAfterTheEnd(t *testing.T) {
+	bubble(t, func(t *testing.T, s *system) {
+		app, stop := s.startApp(nil)
+		require.NoError(t, app.Connect(t.Context(), s.sticker))
+		stop()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		_, err := app.Send(ctx, s.sticker.Device, appgw.Event{})
+		require.ErrorIs(t, err, appgw.ErrNotRunning)
+		_, err = app.Call(ctx, s.sticker.Device, "", nil)
+		require.ErrorIs(t, err, appgw.ErrNotRunning)
+		require.ErrorIs(t, app.Flush(ctx, s.sticker.Device), appgw.ErrNotRunning)
+		require.ErrorIs(t, app.Connect(ctx, s.sticker), appgw.ErrNotRunning)
+		require.ErrorIs(t, app.Disconnect(ctx, s.sticker.Device), appgw.ErrNotRunning)
+		require.NoError(t, ctx.Err())
+	})
+}
