@@ -375,7 +375,7 @@ func TestFailedCommit(t *testing.T) {
 		// The store did commit, and said that it did not: the platform must not go on from what it remembers.
 		disk.set(0, 1)
 		require.ErrorIs(t, w.svc.Retire(t.Context(), dev.dev()), errDisk)
-		require.ErrorIs(t, w.svc.Retire(t.Context(), dev.dev()), platform.ErrShared)
+		require.Error(t, w.svc.Authenticate(dev.id, "D-1"))
 		w.restart()
 		require.Error(t, w.svc.Authenticate(dev.id, "D-1"))
 		require.NoError(t, w.svc.Retire(t.Context(), dev.dev()))
