@@ -186,7 +186,11 @@ func (g *Gateway) apply(ctx context.Context, o control.Order) error {
 	}
 	connected := r.Connected && r.Binding == o.Binding.String()
 	if o.Lifecycle <= r.Lifecycle {
-		return repeated(o, r, connected)
+		err := repeated(o, r, connected)
+		if err == nil && connected {
+			err = g.present(o.Device, r)
+		}
+		return err
 	}
 	switch o.Op {
 	case control.OrderInstall:
@@ -195,6 +199,24 @@ func (g *Gateway) apply(ctx context.Context, o control.Order) error {
 		return g.applyRemove(ctx, o, r, connected)
 	}
 	return fmt.Errorf("%w: %s is no order for an application", control.ErrOrderRefused, o.Op)
+}
+
+// present makes sure of a device that the store has as connected: it may have taken an install without saying so.
+func (g *Gateway) present(id identity.DeviceID, r deviceRecord) error {
+	defer clear(r.PSK)
+	if _, err := g.device(id); err == nil {
+		return nil
+	}
+	d, err := g.newDevice(id, r)
+	switch {
+	case errors.Is(err, errMemory):
+		return err
+	case err != nil:
+		g.log.Error("device is left out", "device", id, "err", err) // as loadDevices does
+		return nil
+	}
+	g.install(d)
+	return nil
 }
 
 // repeated answers an order that is not new as it was answered before.
