@@ -48,7 +48,7 @@ var (
 	ErrUnknownDevice = errors.New("appgw: device is not connected with this application")
 	// ErrClaimCode means that the sticker has no claim code, and Config.WithoutClaimCode is not set: scan the whole sticker.
 	ErrClaimCode = errors.New("appgw: sticker has no claim code")
-	// ErrNotRunning means that Run has not been called, or has ended.
+	// ErrNotRunning means that Run has ended, and nothing was asked of anybody: open the gateway again.
 	ErrNotRunning = errors.New("appgw: gateway is not running")
 
 	// ErrOutcomeUnknown means that the platform did not answer in time: ask again.
@@ -68,6 +68,7 @@ var (
 	ErrUnknownOutcome = delivery.ErrUnknownOutcome
 	ErrNotRun         = delivery.ErrNotRun
 	ErrOffline        = delivery.ErrOffline
+	ErrClosed         = delivery.ErrClosed
 )
 
 // Config says who the gateway is and what it works with. The constructor copies it. Fields are required unless they say otherwise.
