@@ -51,18 +51,20 @@ func (g *Gateway) newDevice(id identity.DeviceID, r deviceRecord) (*device, erro
 		return nil, err
 	}
 	down := g.topics.Down(g.app, id)
+	box := newOutbox(g.memory, binding)
 	d.channel, err = delivery.Open(delivery.Config{
 		Peer:    peer,
-		Store:   newOutbox(g.memory, binding),
+		Store:   box,
 		Publish: func(ctx context.Context, record []byte) error { return g.link.Publish(ctx, down, record) },
 		HandleEvent: func(ctx context.Context, e Event) error {
 			e.Binding = binding
-			return g.handleEvent(ctx, id, e)
+			return g.handleEvent(ctx, id, e, box)
 		},
-		HandleCall: g.callHandler(id),
-		MaxQueue:   g.cfg.MaxQueue,
-		Pool:       g.calls,
-		Logger:     g.log.With("device", id),
+		HandlerKeepsMark: g.cfg.OnEventTx != nil,
+		HandleCall:       g.callHandler(id),
+		MaxQueue:         g.cfg.MaxQueue,
+		Pool:             g.calls,
+		Logger:           g.log.With("device", id),
 	})
 	if err != nil {
 		return nil, err
