@@ -16,6 +16,8 @@ import (
 	"sync"
 	"time"
 	"unicode/utf8"
+
+	"github.com/semio-iot/semio/examples/internal/cli"
 )
 
 // Entry is a line: an event of a gateway. Device, Binding and Seq tell it from all others; an event with Seq 0 is volatile, and like no
@@ -38,6 +40,14 @@ func (e *Entry) SetBody(body []byte) {
 		return
 	}
 	e.Bytes = body
+}
+
+// String is the body, for people: without what would steer their terminal.
+func (e Entry) String() string {
+	if e.Bytes != nil {
+		return fmt.Sprintf("%d bytes of type %q", len(e.Bytes), e.Type)
+	}
+	return cli.Printable(e.Text)
 }
 
 // channel is a sequence of events whose numbers grow.

@@ -115,3 +115,13 @@ func TestOpenRefuses(t *testing.T) {
 	_, err := journal.Open(dir)
 	require.Error(t, err)
 }
+
+func TestForPeople(t *testing.T) {
+	for body, want := range map[string]string{
+		"21.5 °C":           "21.5 °C",
+		"\x1b[2Jgone\nnext": `"\x1b[2Jgone\nnext"`,
+		"\xff\xfe":          `2 bytes of type ""`,
+	} {
+		require.Equal(t, want, entry("D-1", "aa", 1, body).String())
+	}
+}
