@@ -53,7 +53,7 @@ var allowed = map[string][]string{
 	"platform/registry": {"e2e", "identity", "internal/control"},
 	"platform/broker":   {"identity", "platform/registry"},
 	"platform/pgstore":  {"internal/kv", "platform"},
-	"appgw/pgstore":     {"appgw", "internal/kv"},
+	"appgw/pgstore":     {"appgw", "identity", "internal/kv"},
 
 	"internal/bench": {"e2e", "identity", "identity/ca", "internal/delivery"},
 }
