@@ -82,6 +82,9 @@ func (l *Link) clientConfig(giveUp func()) autopaho.ClientConfig {
 		ConnectPacketBuilder: func(p *paho.Connect, _ *url.URL) (*paho.Connect, error) {
 			// autopaho sets Clean Start on the first connection only.
 			p.CleanStart = true
+			if l.cfg.Anonymous {
+				p.ClientID = randomClientID()
+			}
 			p.Properties = &paho.ConnectProperties{ReceiveMaximum: &receiveMaximum, MaximumPacketSize: &maxPacket, RequestProblemInfo: true}
 			return p, nil
 		},
