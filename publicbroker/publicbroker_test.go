@@ -113,6 +113,7 @@ func run(t *testing.T, broker string, roots *x509.CertPool) client {
 
 type mosquitto struct {
 	ports map[string]int
+	log   *brokerLog
 	roots *x509.CertPool
 }
 
@@ -135,7 +136,7 @@ func startMosquitto(t *testing.T) mosquitto {
 	m := mosquitto{roots: writeServerCert(t, dir)}
 	// Another process may take a free port before mosquitto does; then it ends, and others are tried.
 	for range 5 {
-		if m.ports = tryMosquitto(t, bin, dir); m.ports != nil {
+		if m.ports, m.log = tryMosquitto(t, bin, dir); m.ports != nil {
 			return m
 		}
 	}
@@ -143,7 +144,7 @@ func startMosquitto(t *testing.T) mosquitto {
 	return m
 }
 
-func tryMosquitto(t *testing.T, bin, dir string) map[string]int {
+func tryMosquitto(t *testing.T, bin, dir string) (map[string]int, *brokerLog) {
 	ports := map[string]int{}
 	conf := "allow_anonymous true\nper_listener_settings false\n"
 	for _, scheme := range []string{"mqtt", "mqtts", "ws", "wss"} {
@@ -161,8 +162,8 @@ func tryMosquitto(t *testing.T, bin, dir string) map[string]int {
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "mosquitto.conf"), []byte(conf), 0o644))
 	cmd := exec.Command(bin, "-c", filepath.Join(dir, "mosquitto.conf"))
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
+	stderr := new(brokerLog)
+	cmd.Stderr = stderr
 	require.NoError(t, cmd.Start())
 	ended := make(chan struct{})
 	go func() {
@@ -189,12 +190,12 @@ func tryMosquitto(t *testing.T, bin, dir string) map[string]int {
 			if gone {
 				stop()
 				t.Logf("mosquitto did not start: %s", stderr.String())
-				return nil
+				return nil, nil
 			}
 		}
 	}
 	t.Cleanup(stop)
-	return ports
+	return ports, stderr
 }
 
 // writeServerCert writes a certificate that signs itself, and its key, and returns the pool that trusts it.
