@@ -41,6 +41,8 @@ var allowed = map[string][]string{
 	"internal/polar":      nil,
 	"internal/secret":     nil,
 
+	"link": {"internal/link"},
+
 	"internal/control":             {"e2e", "identity"},
 	"internal/control/controltest": {"e2e", "identity", "identity/ca", "internal/control", "internal/link"},
 	"internal/delivery":            {"e2e"},
