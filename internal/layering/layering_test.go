@@ -27,6 +27,7 @@ var allowed = map[string][]string{
 
 	"identity/ca":    {"identity", "internal/atomicfile"},
 	"identity/label": {"identity"},
+	"identity/party": {"identity", "internal/atomicfile"},
 	"puf/hw":         {"puf"},
 
 	"keyvault":     {"fuzzy", "internal/secret", "puf"},
