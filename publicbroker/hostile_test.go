@@ -51,10 +51,10 @@ func TestHostileBroker(t *testing.T) {
 		d := w.device(fmt.Sprintf("D-THERMO-%d", i+1))
 		owner[d] = []*application{water, heat}[i%2]
 		devices = append(devices, d)
-		require.NoError(t, owner[d].Connect(ctx, d.sticker))
-		require.NoError(t, d.WaitConnected(ctx))
+		require.NoError(t, owner[d].Connect(ctx, d.Sticker))
+		require.NoError(t, d.Gateway.WaitConnected(ctx))
 	}
-	quiet := w.platform.AuditHead().Seq
+	quiet := w.Platform.AuditHead().Seq
 
 	// Traffic in all directions, as long as the attack lasts.
 	attack, end := context.WithTimeout(ctx, time.Minute)
@@ -67,7 +67,7 @@ func TestHostileBroker(t *testing.T) {
 		traffic.Go(func() {
 			for n := 0; attack.Err() == nil; n++ {
 				text := fmt.Sprintf("%s up %d/%d", marker, i, n)
-				if _, err := d.Send(ctx, devicegw.Event{Body: []byte(text)}); !errors.Is(err, devicegw.ErrFull) {
+				if _, err := d.Gateway.Send(ctx, devicegw.Event{Body: []byte(text)}); !errors.Is(err, devicegw.ErrFull) {
 					require.NoError(t, err)
 					up[i] = append(up[i], text)
 				}
@@ -78,13 +78,13 @@ func TestHostileBroker(t *testing.T) {
 			replies[i] = map[string]bool{}
 			for n := 0; attack.Err() == nil; n++ {
 				text := fmt.Sprintf("%s down %d/%d", marker, i, n)
-				if _, err := app.Send(ctx, d.ID(), appgw.Event{Body: []byte(text)}); !errors.Is(err, appgw.ErrFull) {
+				if _, err := app.Send(ctx, d.ID, appgw.Event{Body: []byte(text)}); !errors.Is(err, appgw.ErrFull) {
 					require.NoError(t, err)
 					down[i] = append(down[i], text)
 				}
 				call := fmt.Sprintf("%s call %d/%d", marker, i, n)
 				limit, done := context.WithTimeout(ctx, time.Second)
-				reply, err := app.Call(limit, d.ID(), "text/plain", []byte(call))
+				reply, err := app.Call(limit, d.ID, "text/plain", []byte(call))
 				done()
 				switch {
 				case err == nil:
@@ -106,19 +106,19 @@ func TestHostileBroker(t *testing.T) {
 
 	// He has stopped, and what he has planted lies there still. What was sent meanwhile arrives.
 	for _, d := range devices {
-		require.NoError(t, d.Flush(ctx))
-		require.NoError(t, owner[d].Flush(ctx, d.ID()))
+		require.NoError(t, d.Gateway.Flush(ctx))
+		require.NoError(t, owner[d].Flush(ctx, d.ID))
 	}
 	t.Logf("everything has arrived %.1f s after the end of the attack; he saw %d publications and did %v",
 		time.Since(stopped).Seconds(), len(evil.captured()), evil.done)
 	for i, d := range devices {
-		require.Equal(t, up[i], owner[d].events(d.ID()), "%s: each event once, in order, and no other", d.ID())
+		require.Equal(t, up[i], owner[d].events(d.ID), "%s: each event once, in order, and no other", d.ID)
 		events, calls := d.seen()
-		require.Equal(t, down[i], events, "%s: each event once, in order, and no other", d.ID())
+		require.Equal(t, down[i], events, "%s: each event once, in order, and no other", d.ID)
 		ran := map[string]int{}
 		for _, c := range calls {
 			ran[c]++
-			require.Equal(t, 1, ran[c], "%s ran %q again", d.ID(), c)
+			require.Equal(t, 1, ran[c], "%s ran %q again", d.ID, c)
 			require.Contains(t, replies[i], c, "nobody has called")
 		}
 		replied := 0
@@ -128,11 +128,11 @@ func TestHostileBroker(t *testing.T) {
 				replied++
 			}
 		}
-		t.Logf("%s: %d events up, %d down, %d of %d calls replied to in time", d.ID(), len(up[i]), len(down[i]), replied, len(replies[i]))
+		t.Logf("%s: %d events up, %d down, %d of %d calls replied to in time", d.ID, len(up[i]), len(down[i]), replied, len(replies[i]))
 	}
 	require.Len(t, water.got, 2, "of its own devices and no other")
 	require.Len(t, heat.got, 2)
-	for e, err := range w.platform.Audit(ctx) {
+	for e, err := range w.Platform.Audit(ctx) {
 		require.NoError(t, err)
 		require.False(t, e.Seq > quiet && e.Kind != registry.KindOrderDone, "the platform was brought to: %s", e.Kind)
 	}
@@ -144,40 +144,39 @@ func TestHostileBroker(t *testing.T) {
 		require.NotZero(t, app.Health().Counters.RecordsRefused)
 	}
 	for _, d := range devices {
-		s := d.Status().Records
-		require.NotZero(t, s.Malformed+s.BadTag+s.BadMAC+s.Replayed+s.UnknownSession+s.OwnDirection, "%s", d.ID())
+		s := d.Gateway.Status().Records
+		require.NotZero(t, s.Malformed+s.BadTag+s.BadMAC+s.Replayed+s.UnknownSession+s.OwnDirection, "%s", d.ID)
 	}
 
 	// Life goes on: a command, a change of owner, a new device, an end of life.
 	d := devices[0]
-	_, err := water.Call(ctx, d.ID(), "text/plain", []byte(marker+" last"))
+	_, err := water.Call(ctx, d.ID, "text/plain", []byte(marker+" last"))
 	require.NoError(t, err)
-	require.NoError(t, water.Disconnect(ctx, d.ID()))
-	require.NoError(t, d.WaitDisconnected(ctx))
-	require.NoError(t, heat.Connect(ctx, d.sticker))
+	require.NoError(t, water.Disconnect(ctx, d.ID))
+	require.NoError(t, d.Gateway.WaitDisconnected(ctx))
+	require.NoError(t, heat.Connect(ctx, d.Sticker))
 	fresh := w.device("D-THERMO-5")
-	require.NoError(t, water.Connect(ctx, fresh.sticker))
+	require.NoError(t, water.Connect(ctx, fresh.Sticker))
 	for d, app := range map[*device]*application{d: heat, fresh: water} {
-		require.NoError(t, d.WaitConnected(ctx))
-		_, err := d.Send(ctx, devicegw.Event{Body: []byte(marker + " hello")})
-		require.NoError(t, err)
-		require.NoError(t, d.Flush(ctx))
-		require.Contains(t, app.events(d.ID()), marker+" hello")
+		require.NoError(t, d.Gateway.WaitConnected(ctx))
+		require.NoError(t, d.Send(ctx, marker+" hello"))
+		require.NoError(t, d.Gateway.Flush(ctx))
+		require.Contains(t, app.events(d.ID), marker+" hello")
 	}
-	require.NoError(t, w.platform.Retire(ctx, fresh.ID()))
+	require.NoError(t, w.Platform.Retire(ctx, fresh.ID))
 	select {
-	case err := <-fresh.ended:
+	case err := <-fresh.Ended:
 		require.ErrorIs(t, err, devicegw.ErrRetired)
 	case <-ctx.Done():
 		require.Fail(t, "the retired device still runs")
 	}
-	require.NoError(t, w.platform.VerifyAudit(ctx))
+	require.NoError(t, w.Platform.VerifyAudit(ctx))
 	w.nothingReadable(evil.captured())
 }
 
 // nothingReadable searches for what was said and for keys, in all that went over the broker.
 func (w *world) nothingReadable(all []publication) {
-	w.secrets["plaintext"] = []byte(marker)
+	w.AddSecret("plaintext", []byte(marker))
 	find := func(needle []byte) bool {
 		for _, p := range all {
 			if bytes.Contains(p.payload, needle) || bytes.Contains([]byte(p.topic), needle) {
@@ -187,7 +186,7 @@ func (w *world) nothingReadable(all []publication) {
 		return false
 	}
 	require.True(w.t, find([]byte("D-THERMO-1")), "the search finds what is there: names are no secret")
-	for what, secret := range w.secrets {
+	for what, secret := range w.Secrets() {
 		require.GreaterOrEqual(w.t, len(secret), 8, what)
 		require.False(w.t, find(secret), "%s is on the wire", what)
 		require.False(w.t, find([]byte(hex.EncodeToString(secret))), "%s is on the wire, in hex", what)

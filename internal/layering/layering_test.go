@@ -60,6 +60,8 @@ var allowed = map[string][]string{
 	"platform/pgstore":  {"internal/kv", "platform"},
 	"appgw/pgstore":     {"appgw", "identity", "internal/kv"},
 
+	"internal/systemtest": {"devicegw", "e2e", "identity", "identity/ca", "platform"},
+
 	"internal/bench": {"e2e", "identity", "identity/ca", "internal/delivery"},
 }
 
