@@ -16,6 +16,8 @@ import (
 	"github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho"
 	"github.com/stretchr/testify/require"
+
+	"github.com/semio-iot/semio/internal/mosquittotest"
 )
 
 // publication is what an eavesdropper saw.
@@ -28,7 +30,7 @@ type publication struct {
 type attacker struct {
 	t       *testing.T
 	address string
-	log     *brokerLog
+	log     *mosquittotest.Log
 	rng     *rand.Rand
 
 	mu    sync.Mutex // guards what follows
@@ -37,9 +39,9 @@ type attacker struct {
 	taken map[string]bool
 }
 
-func newAttacker(t *testing.T, m mosquitto, seed uint64) *attacker {
+func newAttacker(t *testing.T, m *mosquittotest.Server, seed uint64) *attacker {
 	a := &attacker{
-		t: t, address: fmt.Sprintf("127.0.0.1:%d", m.ports["mqtt"]), log: m.log, rng: rand.New(rand.NewPCG(seed, 0)),
+		t: t, address: fmt.Sprintf("127.0.0.1:%d", m.Ports[0]), log: m.Log, rng: rand.New(rand.NewPCG(seed, 0)),
 		done: map[string]int{}, taken: map[string]bool{},
 	}
 	c, err := a.connect(t.Context(), "eavesdropper")
@@ -218,7 +220,7 @@ const takeovers = 3
 // takeOver connects with the client IDs of all others.
 func (a *attacker) takeOver(ctx context.Context) {
 	for ctx.Err() == nil {
-		for _, id := range a.log.clients() {
+		for _, id := range a.clients() {
 			a.mu.Lock()
 			mine := len(a.taken) >= takeovers*parties || a.taken[id] || id == "eavesdropper" || id == "forger"
 			a.taken[id] = a.taken[id] || !mine
@@ -240,29 +242,11 @@ func (a *attacker) takeOver(ctx context.Context) {
 	}
 }
 
-// brokerLog is what Mosquitto writes to stderr.
-type brokerLog struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *brokerLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *brokerLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 var connected = regexp.MustCompile(`New client connected from [^ ]+ as ([^ ]+) `)
 
 // clients are the client IDs that ever connected.
-func (l *brokerLog) clients() (ids []string) {
-	for _, m := range connected.FindAllStringSubmatch(l.String(), -1) {
+func (a *attacker) clients() (ids []string) {
+	for _, m := range connected.FindAllStringSubmatch(a.log.String(), -1) {
 		ids = append(ids, m[1])
 	}
 	return ids

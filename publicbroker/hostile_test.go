@@ -15,6 +15,7 @@ import (
 
 	"github.com/semio-iot/semio/appgw"
 	"github.com/semio-iot/semio/devicegw"
+	"github.com/semio-iot/semio/internal/mosquittotest"
 	"github.com/semio-iot/semio/platform/registry"
 )
 
@@ -38,8 +39,8 @@ var attackLeast = map[string]int{
 // of what was said or kept secret can be read; nobody takes what was forged, or takes anything twice; nothing is lost; and when he stops,
 // everything works.
 func TestHostileBroker(t *testing.T) {
-	m := startMosquitto(t)
-	w := newWorld(t, m.url("mqtt"))
+	m := mosquittotest.Anonymous(t)
+	w := newWorld(t, m.URL("mqtt", 0))
 	evil := newAttacker(t, m, attackSeed)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()

@@ -34,13 +34,14 @@ var allowed = map[string][]string{
 	"keyvault/tpm": {"keyvault"},
 	"e2e":          {"identity", "internal/secret"},
 
-	"internal/atomicfile": nil,
-	"internal/kv":         nil,
-	"internal/layering":   nil,
-	"internal/link":       nil,
-	"internal/pgtest":     nil,
-	"internal/polar":      nil,
-	"internal/secret":     nil,
+	"internal/atomicfile":    nil,
+	"internal/kv":            nil,
+	"internal/layering":      nil,
+	"internal/link":          nil,
+	"internal/mosquittotest": nil,
+	"internal/pgtest":        nil,
+	"internal/polar":         nil,
+	"internal/secret":        nil,
 
 	"link": {"internal/link"},
 
