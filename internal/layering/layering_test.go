@@ -27,6 +27,7 @@ var allowed = map[string][]string{
 
 	"identity/ca":         {"identity", "internal/atomicfile"},
 	"identity/label":      {"identity"},
+	"identity/party":      {"identity", "internal/atomicfile"},
 	"identity/secureboot": {"identity"},
 	"puf/hw":              {"puf"},
 
@@ -34,19 +35,23 @@ var allowed = map[string][]string{
 	"keyvault/tpm": {"keyvault"},
 	"e2e":          {"identity", "internal/secret"},
 
-	"internal/atomicfile": nil,
-	"internal/keywrap":    nil,
-	"internal/kv":         nil,
-	"internal/layering":   nil,
-	"internal/link":       nil,
-	"internal/pgtest":     nil,
-	"internal/polar":      nil,
-	"internal/secret":     nil,
+	"internal/atomicfile":    nil,
+	"internal/keywrap":       nil,
+	"internal/kv":            nil,
+	"internal/layering":      nil,
+	"internal/link":          nil,
+	"internal/mosquittotest": nil,
+	"internal/pgtest":        nil,
+	"internal/polar":         nil,
+	"internal/secret":        nil,
+	"link":                   {"internal/link"},
 
 	"internal/control":             {"e2e", "identity"},
 	"internal/control/controltest": {"e2e", "identity", "identity/ca", "internal/control", "internal/link"},
 	"internal/delivery":            {"e2e"},
 	"internal/mqttlink":            {"identity", "internal/link", "internal/secret"},
+
+	"publicbroker": {"internal/mqttlink"},
 
 	"devicegw": {"e2e", "identity", "internal/atomicfile", "internal/control", "internal/delivery", "internal/link", "internal/mqttlink", "internal/secret"},
 	"appgw":    {"e2e", "identity", "internal/control", "internal/delivery", "internal/kv", "internal/link", "internal/mqttlink"},
@@ -55,7 +60,9 @@ var allowed = map[string][]string{
 	"platform/registry": {"e2e", "identity", "internal/control"},
 	"platform/broker":   {"identity", "platform/registry"},
 	"platform/pgstore":  {"internal/kv", "platform"},
-	"appgw/pgstore":     {"appgw", "internal/kv"},
+	"appgw/pgstore":     {"appgw", "identity", "internal/kv"},
+
+	"internal/systemtest": {"devicegw", "e2e", "identity", "identity/ca", "platform"},
 
 	"internal/wycheproof": {"identity", "internal/keywrap"},
 
