@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -159,7 +160,7 @@ func (c *Client) refusal(resp *http.Response) error {
 		return &Error{Status: resp.StatusCode, Text: fmt.Sprintf("HTTP status %d: is it the right server?", resp.StatusCode)}
 	}
 	e := &Error{Status: resp.StatusCode, Text: printable(p.Text)}
-	for _, code := range append(c.codes[:len(c.codes):len(c.codes)], common...) {
+	for _, code := range slices.Concat(common, c.codes) {
 		if code.Name == p.Code {
 			e.err = code.Err
 		}

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -149,7 +150,7 @@ type problem struct {
 
 // Fail answers with err. One that has no code is of no concern to the caller: it is logged, and he learns that there was one.
 func (c Codes) Fail(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error) {
-	for _, code := range append(c[:len(c):len(c)], common...) {
+	for _, code := range slices.Concat(common, c) {
 		if errors.Is(err, code.Err) {
 			log.Info("request refused", "method", r.Method, "path", r.URL.Path, "err", err)
 			answer(w, code.Status, problem{code.Name, err.Error()})
