@@ -170,6 +170,9 @@ func (g *Gateway) keepCRL([]byte) error {
 // ID is the application's name.
 func (g *Gateway) ID() identity.AppID { return g.app }
 
+// Prefix is that of the platform's topics, as the admission says.
+func (g *Gateway) Prefix() string { return g.topics.Prefix() }
+
 // Run connects and works until ctx ends, then returns nil after everything it started has ended. It returns an error when the
 // broker refuses this gateway for good. It is called once.
 func (g *Gateway) Run(ctx context.Context) error {

@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/eclipse/paho.golang v0.23.0
+	github.com/makiuchi-d/gozxing v0.1.1
 	github.com/semio-iot/semio v0.0.0
 	github.com/semio-iot/semio/identity/label v0.0.0
 	github.com/semio-iot/semio/platform/broker v0.0.0
@@ -19,6 +20,8 @@ require (
 	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/net v0.60.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/text v0.43.0 // indirect
+	golang.org/x/xerrors v0.0.0-20200804184101-5ec99f83aff1 // indirect
 	rsc.io/qr v0.2.0 // indirect
 )
 

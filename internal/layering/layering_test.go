@@ -49,6 +49,8 @@ var allowed = map[string][]string{
 	"internal/delivery":            {"e2e"},
 	"internal/mqttlink":            {"identity", "internal/link", "internal/secret"},
 
+	"publicbroker": {"internal/mqttlink"},
+
 	"devicegw": {"e2e", "identity", "internal/atomicfile", "internal/control", "internal/delivery", "internal/link", "internal/mqttlink", "internal/secret"},
 	"appgw":    {"e2e", "identity", "internal/control", "internal/delivery", "internal/kv", "internal/link", "internal/mqttlink"},
 	"platform": {"e2e", "identity", "internal/control", "internal/kv", "internal/link", "internal/mqttlink", "platform/registry"},
