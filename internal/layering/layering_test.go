@@ -34,13 +34,16 @@ var allowed = map[string][]string{
 	"keyvault/tpm": {"keyvault"},
 	"e2e":          {"identity", "internal/secret"},
 
-	"internal/atomicfile": nil,
-	"internal/kv":         nil,
-	"internal/layering":   nil,
-	"internal/link":       nil,
-	"internal/pgtest":     nil,
-	"internal/polar":      nil,
-	"internal/secret":     nil,
+	"internal/atomicfile":    nil,
+	"internal/kv":            nil,
+	"internal/layering":      nil,
+	"internal/link":          nil,
+	"internal/mosquittotest": nil,
+	"internal/pgtest":        nil,
+	"internal/polar":         nil,
+	"internal/secret":        nil,
+
+	"link": {"internal/link"},
 
 	"internal/control":             {"e2e", "identity"},
 	"internal/control/controltest": {"e2e", "identity", "identity/ca", "internal/control", "internal/link"},
@@ -56,7 +59,9 @@ var allowed = map[string][]string{
 	"platform/registry": {"e2e", "identity", "internal/control"},
 	"platform/broker":   {"identity", "platform/registry"},
 	"platform/pgstore":  {"internal/kv", "platform"},
-	"appgw/pgstore":     {"appgw", "internal/kv"},
+	"appgw/pgstore":     {"appgw", "identity", "internal/kv"},
+
+	"internal/systemtest": {"devicegw", "e2e", "identity", "identity/ca", "platform"},
 
 	"internal/bench": {"e2e", "identity", "identity/ca", "internal/delivery"},
 }
