@@ -155,10 +155,10 @@ func (g *Gateway) dropRevoked() {
 	defer g.orders.Unlock()
 	g.mu.Lock()
 	var gone []*device
-	for id, d := range g.devices {
+	for _, d := range g.devices {
 		if g.revoked(d.chain) {
 			gone = append(gone, d)
-			delete(g.devices, id)
+			g.takeOut(d)
 		}
 	}
 	g.mu.Unlock()

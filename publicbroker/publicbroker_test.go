@@ -11,9 +11,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +20,7 @@ import (
 
 	"github.com/semio-iot/semio/internal/control"
 	"github.com/semio-iot/semio/internal/link"
+	"github.com/semio-iot/semio/internal/mosquittotest"
 	"github.com/semio-iot/semio/publicbroker"
 )
 
@@ -61,7 +60,7 @@ func TestRandomPrefix(t *testing.T) {
 // to another.
 func TestMosquitto(t *testing.T) {
 	m := startMosquitto(t)
-	for _, scheme := range []string{"mqtt", "mqtts", "ws", "wss"} {
+	for _, scheme := range schemes {
 		t.Run(scheme, func(t *testing.T) {
 			from, to := run(t, m.url(scheme), m.roots), run(t, m.url(scheme), m.roots)
 			topic := publicbroker.RandomPrefix() + "/up"
@@ -111,94 +110,35 @@ func run(t *testing.T, broker string, roots *x509.CertPool) client {
 	return c
 }
 
+var schemes = []string{"mqtt", "mqtts", "ws", "wss"}
+
 type mosquitto struct {
-	ports map[string]int
+	*mosquittotest.Server
 	roots *x509.CertPool
 }
 
-func (m mosquitto) url(scheme string) string {
-	return fmt.Sprintf("%s://127.0.0.1:%d", scheme, m.ports[scheme])
-}
+func (m mosquitto) url(scheme string) string { return m.URL(scheme, slices.Index(schemes, scheme)) }
 
+// startMosquitto serves the four schemes for everybody.
 func startMosquitto(t *testing.T) mosquitto {
-	bin, err := exec.LookPath("mosquitto")
-	if err != nil {
-		if bin, err = exec.LookPath("/usr/sbin/mosquitto"); err != nil {
-			t.Skip("mosquitto is not installed: apt-get install mosquitto")
+	files, roots := serverCert(t)
+	return mosquitto{roots: roots, Server: mosquittotest.Start(t, len(schemes), files, func(dir string, ports []int) string {
+		conf := "allow_anonymous true\nper_listener_settings false\n"
+		for i, scheme := range schemes {
+			conf += fmt.Sprintf("listener %d 127.0.0.1\n", ports[i])
+			if strings.HasPrefix(scheme, "ws") {
+				conf += "protocol websockets\n"
+			}
+			if scheme == "mqtts" || scheme == "wss" {
+				conf += fmt.Sprintf("certfile %[1]s/server.pem\nkeyfile %[1]s/key.pem\n", dir)
+			}
 		}
-	}
-	// As root mosquitto becomes a user of its own, who must be able to read this: t.TempDir lies under a folder of mode 0700.
-	dir, err := os.MkdirTemp("", "semio-mosquitto-")
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	require.NoError(t, os.Chmod(dir, 0o755))
-	m := mosquitto{roots: writeServerCert(t, dir)}
-	// Another process may take a free port before mosquitto does; then it ends, and others are tried.
-	for range 5 {
-		if m.ports = tryMosquitto(t, bin, dir); m.ports != nil {
-			return m
-		}
-	}
-	require.FailNow(t, "mosquitto does not start")
-	return m
+		return conf
+	})}
 }
 
-func tryMosquitto(t *testing.T, bin, dir string) map[string]int {
-	ports := map[string]int{}
-	conf := "allow_anonymous true\nper_listener_settings false\n"
-	for _, scheme := range []string{"mqtt", "mqtts", "ws", "wss"} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		ports[scheme] = l.Addr().(*net.TCPAddr).Port
-		require.NoError(t, l.Close())
-		conf += fmt.Sprintf("listener %d 127.0.0.1\n", ports[scheme])
-		if strings.HasPrefix(scheme, "ws") {
-			conf += "protocol websockets\n"
-		}
-		if strings.HasSuffix(scheme, "s") && scheme != "ws" {
-			conf += fmt.Sprintf("certfile %[1]s/server.pem\nkeyfile %[1]s/key.pem\n", dir)
-		}
-	}
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "mosquitto.conf"), []byte(conf), 0o644))
-	cmd := exec.Command(bin, "-c", filepath.Join(dir, "mosquitto.conf"))
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	require.NoError(t, cmd.Start())
-	ended := make(chan struct{})
-	go func() {
-		_ = cmd.Wait()
-		close(ended)
-	}()
-	stop := func() {
-		_ = cmd.Process.Kill()
-		<-ended
-	}
-	for _, port := range ports {
-		for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
-			c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-			if err == nil {
-				_ = c.Close()
-				break
-			}
-			gone := time.Now().After(deadline)
-			select {
-			case <-ended:
-				gone = true
-			default:
-			}
-			if gone {
-				stop()
-				t.Logf("mosquitto did not start: %s", stderr.String())
-				return nil
-			}
-		}
-	}
-	t.Cleanup(stop)
-	return ports
-}
-
-// writeServerCert writes a certificate that signs itself, and its key, and returns the pool that trusts it.
-func writeServerCert(t *testing.T, dir string) *x509.CertPool {
+// serverCert returns the files of a certificate that signs itself, and the pool that trusts it.
+func serverCert(t *testing.T) (map[string][]byte, *x509.CertPool) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	template := &x509.Certificate{
@@ -210,15 +150,12 @@ func writeServerCert(t *testing.T, dir string) *x509.CertPool {
 	require.NoError(t, err)
 	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
 	require.NoError(t, err)
-	for name, block := range map[string]*pem.Block{
-		"server.pem": {Type: "CERTIFICATE", Bytes: der},
-		"key.pem":    {Type: "PRIVATE KEY", Bytes: keyDER},
-	} {
-		require.NoError(t, os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o644)) // a key for this test alone
-	}
 	cert, err := x509.ParseCertificate(der)
 	require.NoError(t, err)
 	pool := x509.NewCertPool()
 	pool.AddCert(cert)
-	return pool
+	return map[string][]byte{
+		"server.pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		"key.pem":    pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}),
+	}, pool
 }

@@ -36,7 +36,9 @@ func (d *device) obey(ctx context.Context, text string) (string, error) {
 		if err != nil || every < 0 {
 			return "", fmt.Errorf("every %q: want a time like 10s, or 0s to stop measuring", arg)
 		}
-		d.interval.Store(int64(every))
+		d.measuring.Lock()
+		d.interval = every
+		d.measuring.Unlock()
 		select {
 		case d.changed <- struct{}{}:
 		default:
@@ -51,8 +53,11 @@ func (d *device) obey(ctx context.Context, text string) (string, error) {
 		}
 		return "the application has everything", nil
 	case name == "status" && arg == "":
+		d.measuring.Lock()
+		every := d.interval
+		d.measuring.Unlock()
 		s := d.gw.Status()
-		return fmt.Sprintf("%s of %s, %d events queued, measures every %v", s.Device, s.Application, s.Queued, time.Duration(d.interval.Load())), nil
+		return fmt.Sprintf("%s of %s, %d events queued, measures every %v", s.Device, s.Application, s.Queued, every), nil
 	}
 	return "", fmt.Errorf("unknown command %q: want temperature, every DURATION, flush or status", text)
 }

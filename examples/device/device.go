@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/semio-iot/semio/devicegw"
@@ -22,12 +22,14 @@ type device struct {
 	every                       *time.Duration
 	broker                      *brokerflag.Flags
 
-	t        *cli.Terminal
-	gw       *devicegw.Gateway
-	journal  *journal.Journal // nil without -events
-	thermo   sensor
-	interval atomic.Int64  // a time.Duration between measurements
-	changed  chan struct{} // capacity 1: the interval was set
+	t       *cli.Terminal
+	gw      *devicegw.Gateway
+	journal *journal.Journal // nil without -events
+	thermo  sensor
+	changed chan struct{} // capacity 1: interval was set
+
+	measuring sync.Mutex // held over a measurement, so that none comes after "every 0s" was answered; guards interval
+	interval  time.Duration
 }
 
 // reading is what the device sends: a JSON object, so that fields can be added.
@@ -57,7 +59,7 @@ func (d *device) run(ctx context.Context, t *cli.Terminal, _ []string) error {
 	if *d.every < 0 {
 		return cli.Usage("-every %v: want a positive time, or 0", *d.every)
 	}
-	d.interval.Store(int64(*d.every))
+	d.interval = *d.every
 	var err error
 	if d.thermo, err = openSensor(*d.sensor, hwmonRoot); err != nil {
 		return err
@@ -124,10 +126,7 @@ func (d *device) live(ctx context.Context) error {
 		if err := d.gw.WaitConnected(ctx); err != nil {
 			break
 		}
-		if d.interval.Load() > 0 {
-			d.measure(ctx)
-		}
-		d.rest(ctx)
+		d.rest(ctx, d.measure(ctx))
 	}
 	err := <-ended
 	if errors.Is(err, devicegw.ErrRetired) {
@@ -137,10 +136,10 @@ func (d *device) live(ctx context.Context) error {
 	return err
 }
 
-// rest waits for the next measurement.
-func (d *device) rest(ctx context.Context) {
+// rest waits for the next measurement, for ever where there is none.
+func (d *device) rest(ctx context.Context, every time.Duration) {
 	var next <-chan time.Time
-	if every := time.Duration(d.interval.Load()); every > 0 {
+	if every > 0 {
 		next = time.After(every)
 	}
 	select {
@@ -150,8 +149,18 @@ func (d *device) rest(ctx context.Context) {
 	}
 }
 
-// measure sends one reading. What keeps it from being sent keeps no device from measuring again.
-func (d *device) measure(ctx context.Context) {
+// measure sends one reading, unless it was told not to, and returns the time until the next one.
+func (d *device) measure(ctx context.Context) time.Duration {
+	d.measuring.Lock()
+	defer d.measuring.Unlock()
+	if d.interval > 0 {
+		d.send(ctx)
+	}
+	return d.interval
+}
+
+// send sends one reading. What keeps it from being sent keeps no device from measuring again.
+func (d *device) send(ctx context.Context) {
 	celsius, err := d.thermo.read()
 	if err != nil {
 		d.t.Log.Error("measurement failed, the next one will come", "err", err)

@@ -35,13 +35,16 @@ var allowed = map[string][]string{
 	"keyvault/tpm": {"keyvault"},
 	"e2e":          {"identity", "internal/secret"},
 
-	"internal/atomicfile": nil,
-	"internal/kv":         nil,
-	"internal/layering":   nil,
-	"internal/link":       nil,
-	"internal/pgtest":     nil,
-	"internal/polar":      nil,
-	"internal/secret":     nil,
+	"internal/atomicfile":    nil,
+	"internal/kv":            nil,
+	"internal/layering":      nil,
+	"internal/link":          nil,
+	"internal/mosquittotest": nil,
+	"internal/pgtest":        nil,
+	"internal/polar":         nil,
+	"internal/secret":        nil,
+
+	"link": {"internal/link"},
 
 	"internal/httpapi":             {"identity"},
 	"internal/control":             {"e2e", "identity"},
@@ -59,7 +62,9 @@ var allowed = map[string][]string{
 	"platform/adminhttp": {"identity", "internal/control", "internal/httpapi", "platform", "platform/registry"},
 	"platform/broker":    {"identity", "platform/registry"},
 	"platform/pgstore":   {"internal/kv", "platform"},
-	"appgw/pgstore":      {"appgw", "internal/kv"},
+	"appgw/pgstore":      {"appgw", "identity", "internal/kv"},
+
+	"internal/systemtest": {"devicegw", "e2e", "identity", "identity/ca", "platform"},
 
 	"internal/bench": {"e2e", "identity", "identity/ca", "internal/delivery"},
 }

@@ -102,7 +102,7 @@ func (u *Unit) PowerUp(ctx context.Context) (*keyvault.Vault, error) {
 	if err != nil {
 		return nil, err
 	}
-	source, err := u.Chip.Open()
+	source, err := u.Chip.open(true)
 	if err != nil {
 		return nil, err
 	}
