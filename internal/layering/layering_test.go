@@ -45,7 +45,7 @@ var allowed = map[string][]string{
 	"internal/pgtest":        nil,
 	"internal/polar":         nil,
 	"internal/secret":        nil,
-	"link":                   {"internal/link"},
+	"platform/link":          {"internal/link"},
 
 	"internal/httpapi":             {"identity"},
 	"internal/control":             {"e2e", "identity"},
@@ -53,7 +53,7 @@ var allowed = map[string][]string{
 	"internal/delivery":            {"e2e"},
 	"internal/mqttlink":            {"identity", "internal/link", "internal/secret"},
 
-	"publicbroker": {"internal/mqttlink"},
+	"platform/publicbroker": {"internal/mqttlink"},
 
 	"devicegw": {"e2e", "identity", "internal/atomicfile", "internal/control", "internal/delivery", "internal/link", "internal/mqttlink", "internal/secret"},
 	"appgw":    {"e2e", "identity", "internal/control", "internal/delivery", "internal/kv", "internal/link", "internal/mqttlink"},
