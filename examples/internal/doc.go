@@ -27,6 +27,6 @@
 //	-store FILE    the bbolt file                 -listen ADDR   what a server listens on
 //	-json, -v      see package cli
 //
-// Files are handed on by -in FILE and -out FILE, where "-" is stdin and stdout. Servers print one line, or with -json one value, when they are
+// Files are handed on by -in FILE and -out FILE, where -out - is stdout. Servers print one line, or with -json one value, when they are
 // ready: {"ready":true, …} with their URLs, so that scripts need not poll and may use port 0.
 package internal

@@ -25,10 +25,11 @@ var allowed = map[string][]string{
 	"fuzzy":    {"internal/polar", "internal/secret"},
 	"identity": {"internal/secret"},
 
-	"identity/ca":    {"identity", "internal/atomicfile"},
-	"identity/label": {"identity"},
-	"identity/party": {"identity", "internal/atomicfile"},
-	"puf/hw":         {"puf"},
+	"identity/ca":        {"identity", "internal/atomicfile"},
+	"identity/ca/cahttp": {"identity", "identity/ca", "internal/httpapi"},
+	"identity/label":     {"identity"},
+	"identity/party":     {"identity", "internal/atomicfile"},
+	"puf/hw":             {"puf"},
 
 	"keyvault":     {"fuzzy", "internal/secret", "puf"},
 	"keyvault/tpm": {"keyvault"},
@@ -45,6 +46,7 @@ var allowed = map[string][]string{
 
 	"link": {"internal/link"},
 
+	"internal/httpapi":             {"identity"},
 	"internal/control":             {"e2e", "identity"},
 	"internal/control/controltest": {"e2e", "identity", "identity/ca", "internal/control", "internal/link"},
 	"internal/delivery":            {"e2e"},
@@ -56,10 +58,11 @@ var allowed = map[string][]string{
 	"appgw":    {"e2e", "identity", "internal/control", "internal/delivery", "internal/kv", "internal/link", "internal/mqttlink"},
 	"platform": {"e2e", "identity", "internal/control", "internal/kv", "internal/link", "internal/mqttlink", "platform/registry"},
 
-	"platform/registry": {"e2e", "identity", "internal/control"},
-	"platform/broker":   {"identity", "platform/registry"},
-	"platform/pgstore":  {"internal/kv", "platform"},
-	"appgw/pgstore":     {"appgw", "identity", "internal/kv"},
+	"platform/registry":  {"e2e", "identity", "internal/control"},
+	"platform/adminhttp": {"identity", "internal/control", "internal/httpapi", "platform", "platform/registry"},
+	"platform/broker":    {"identity", "platform/registry"},
+	"platform/pgstore":   {"internal/kv", "platform"},
+	"appgw/pgstore":      {"appgw", "identity", "internal/kv"},
 
 	"internal/systemtest": {"devicegw", "e2e", "identity", "identity/ca", "platform"},
 

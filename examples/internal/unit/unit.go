@@ -19,12 +19,16 @@ import (
 	"strings"
 
 	"github.com/semio-iot/semio/devicegw"
+	"github.com/semio-iot/semio/examples/internal/files"
 	"github.com/semio-iot/semio/identity/party"
 	"github.com/semio-iot/semio/keyvault"
 )
 
 // ErrNone reports a folder without a device.
 var ErrNone = errors.New("no device in this folder: name one that the factory made (FACTORY/units/D-…)")
+
+// ErrInUse reports a folder that another process has open.
+var ErrInUse = files.ErrInUse
 
 // Unit is a device's folder.
 type Unit struct {
@@ -33,7 +37,7 @@ type Unit struct {
 	Roots []*x509.Certificate // nil until the factory has set them
 	NVM   *devicegw.FileNVM
 
-	lock *Lock
+	lock *files.Lock
 }
 
 // Create makes the folder for a chip, or opens the one that has this chip. roots may be nil to keep those of before.
@@ -45,7 +49,7 @@ func Create(dir string, c Chip, roots []*x509.Certificate) (*Unit, error) {
 	have, err := readChip(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if err := writeFile(filepath.Join(dir, "chip"), []byte(c.String()+"\n")); err != nil {
+		if err := files.Write(filepath.Join(dir, "chip"), []byte(c.String()+"\n"), false); err != nil {
 			return fail(err)
 		}
 	case err != nil:
@@ -58,7 +62,7 @@ func Create(dir string, c Chip, roots []*x509.Certificate) (*Unit, error) {
 		for _, r := range roots {
 			ders = append(ders, r.Raw)
 		}
-		if err := writeFile(filepath.Join(dir, "roots.pem"), party.EncodeCertificates(ders...)); err != nil {
+		if err := files.Write(filepath.Join(dir, "roots.pem"), party.EncodeCertificates(ders...), false); err != nil {
 			return fail(err)
 		}
 	}
@@ -79,7 +83,7 @@ func Open(dir string) (*Unit, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fail(err)
 	}
-	lock, err := TryLock(filepath.Join(dir, "lock"))
+	lock, err := files.TryLock(filepath.Join(dir, "lock"))
 	if err != nil {
 		return fail(err)
 	}
@@ -98,7 +102,7 @@ func (u *Unit) PowerUp(ctx context.Context) (*keyvault.Vault, error) {
 	if err != nil {
 		return nil, err
 	}
-	source, err := u.Chip.Open()
+	source, err := u.Chip.open(true)
 	if err != nil {
 		return nil, err
 	}
@@ -114,20 +118,4 @@ func readChip(dir string) (Chip, error) {
 		return Chip{}, err
 	}
 	return ParseChip(strings.TrimSpace(string(b)))
-}
-
-// writeFile replaces a file so that a process that is killed leaves the old one or the new one.
-func writeFile(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
 }

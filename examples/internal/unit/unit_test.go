@@ -9,6 +9,9 @@ import (
 
 	"github.com/semio-iot/semio/devicegw"
 	"github.com/semio-iot/semio/examples/internal/unit"
+	"github.com/semio-iot/semio/keyvault"
+	"github.com/semio-iot/semio/puf"
+	"github.com/semio-iot/semio/puf/pufsim"
 )
 
 func TestParseChip(t *testing.T) {
@@ -20,6 +23,8 @@ func TestParseChip(t *testing.T) {
 		"dumps:/a/b@4096":      {Kind: "dumps", Dir: "/a/b", Offset: 4096},
 		"dumps:/a@home/b":      {Kind: "dumps", Dir: "/a@home/b"},
 		"dumps:/a@home/b@1024": {Kind: "dumps", Dir: "/a@home/b", Offset: 1024},
+		"sysfs:/sys/devices":   {Kind: "sysfs", Dir: "/sys/devices"},
+		"sysfs:/s/1.sram@64":   {Kind: "sysfs", Dir: "/s/1.sram", Offset: 64},
 		"dumps:b":              {Kind: "dumps", Dir: filepath.Join(here, "b")},
 	} {
 		got, err := unit.ParseChip(text)
@@ -29,7 +34,7 @@ func TestParseChip(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, got, again)
 	}
-	for _, text := range []string{"", "sim", "sim:", "sim:x", "sim:-1", "dumps:", "dumps:@5", "tpm:0"} {
+	for _, text := range []string{"", "sim", "sim:", "sim:x", "sim:-1", "dumps:", "dumps:@5", "sysfs:", "tpm:0"} {
 		_, err := unit.ParseChip(text)
 		require.ErrorContains(t, err, "want ", text)
 	}
@@ -69,4 +74,33 @@ func TestChipsThatAreNone(t *testing.T) {
 	require.NoError(t, err)
 	_, err = unit.Chip{Kind: "dumps", Dir: filepath.Join(one, "none")}.Open()
 	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// A file stands in for what Linux exports. It is enrolled in one power-up and wakes up in others, as often as its process starts.
+func TestSysfs(t *testing.T) {
+	exported := t.TempDir()
+	_, err := unit.Chip{Kind: "sysfs", Dir: exported}.Open()
+	require.ErrorIs(t, err, puf.ErrNoRegion)
+	chip := pufsim.New(7, pufsim.Config{Size: 2048})
+	powerUp := func() {
+		sram := make([]byte, 2048)
+		require.NoError(t, chip.Measure(t.Context(), sram))
+		require.NoError(t, os.WriteFile(filepath.Join(exported, "2020000.sram"), sram, 0o600))
+	}
+	powerUp()
+	u, err := unit.Create(filepath.Join(t.TempDir(), "D-1"), unit.Chip{Kind: "sysfs", Dir: exported, Offset: 512}, nil)
+	require.NoError(t, err)
+	source, err := u.Chip.Open()
+	require.NoError(t, err)
+	vault, err := keyvault.Enroll(t.Context(), source, u.NVM, &keyvault.Options{Readings: 1})
+	require.NoError(t, err)
+	key := vault.Signer().Public()
+	for range 3 {
+		powerUp()
+		for range 2 {
+			vault, err := unit.Wake(t.Context(), u)
+			require.NoError(t, err)
+			require.Equal(t, key, vault.Signer().Public())
+		}
+	}
 }

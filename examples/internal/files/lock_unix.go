@@ -1,6 +1,6 @@
 //go:build unix && !solaris && !aix
 
-package unit
+package files
 
 import (
 	"errors"
