@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver
 
 	"github.com/semio-iot/semio/appgw/pgstore"
@@ -102,8 +104,11 @@ type execer interface {
 }
 
 func insertReading(ctx context.Context, on execer, r reading) error {
-	// PostgreSQL takes no NUL in a text. An event that cannot be stored would hold up its device for ever, so nothing that a device may
-	// send is refused.
+	// An event that cannot be stored would hold up its device for ever, so nothing that a device may send is refused: PostgreSQL takes
+	// no NUL in a text, and nil is its NULL.
+	if r.Body == nil {
+		r.Body = []byte{}
+	}
 	_, err := on.ExecContext(ctx, `INSERT INTO readings (source, seq, type, body) VALUES ($1, $2, $3, $4)`,
 		r.Source, r.Seq, strings.ReplaceAll(r.Type, "\x00", ""), r.Body)
 	return err
@@ -117,19 +122,31 @@ func (db *database) readings(ctx context.Context, source string, after int64) (o
 	rows, err := db.QueryContext(ctx, `SELECT id, source, seq, type, body, received FROM readings
 		WHERE id > $1 AND ($2 = '' OR source = $2) ORDER BY id LIMIT $3`, after, source, maxPage)
 	if err != nil {
-		return nil, err
+		return nil, unreachable(err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var r reading
 		var seq sql.NullInt64
 		if err := rows.Scan(&r.ID, &r.Source, &seq, &r.Type, &r.Body, &r.Received); err != nil {
-			return nil, err
+			return nil, unreachable(err)
 		}
 		if seq.Valid {
 			r.Seq = new(uint64(seq.Int64))
 		}
 		out = append(out, r)
 	}
-	return out, rows.Err()
+	return out, unreachable(rows.Err())
+}
+
+// errDatabase is for the portal's users: somebody else must do something.
+var errDatabase = errors.New("the database is not reachable")
+
+// unreachable marks an error that did not come from the server, or that says that it is going away.
+func unreachable(err error) error {
+	var server *pgconn.PgError
+	if err == nil || errors.As(err, &server) && !strings.HasPrefix(server.Code, "57P") {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errDatabase, err)
 }

@@ -35,17 +35,20 @@ func openGateway(ctx context.Context, s *service, p *party.Party) (*appgw.Gatewa
 	if err != nil {
 		return nil, err
 	}
+	handle := store.OnEventTx(func(ctx context.Context, tx *sql.Tx, device identity.DeviceID, e appgw.Event) error {
+		return insertReading(ctx, tx, reading{Source: device.String(), Seq: &e.Seq, Type: e.Type, Body: e.Body})
+	})
 	return appgw.Open(ctx, appgw.Config{
 		Credential: credential, Signer: p.Signer(), Key: p.Key(), Roots: p.Roots(), Admission: admission,
 		Locker: locker, Store: store, Link: s.mqtt.link,
-		// The reading and the note that it is stored are one transaction.
-		OnEventTx: store.OnEventTx(func(ctx context.Context, tx *sql.Tx, device identity.DeviceID, e appgw.Event) error {
-			err := insertReading(ctx, tx, reading{Source: device.String(), Seq: &e.Seq, Type: e.Type, Body: e.Body})
+		// The reading and the note that it is stored are one transaction, which may run again before it is counted.
+		OnEventTx: func(ctx context.Context, device identity.DeviceID, e appgw.Event, handled func(appgw.Tx) error) error {
+			err := handle(ctx, device, e, handled)
 			if err == nil {
 				s.metrics.readings.Add(1)
 			}
 			return err
-		}),
+		},
 		Observe: s.metrics.observer(s.log),
 		Logger:  s.log.With("part", "gateway"),
 	})

@@ -30,7 +30,7 @@ type sharedLink struct {
 
 	mu      sync.Mutex // guards what follows
 	conn    *sharedConn
-	lost    error // why the last connection ended
+	lost    error // why there is no connection
 	told    *sharedConn
 	filters map[string]bool // of the gateway
 	queue   []link.Message  // of conn
@@ -69,6 +69,13 @@ func (l *sharedLink) attach(cfg *autopaho.ClientConfig) {
 			return p, nil
 		}
 		return build(p, u)
+	}
+	refused := cfg.OnConnectError
+	cfg.OnConnectError = func(err error) {
+		l.note(err)
+		if refused != nil {
+			refused(err)
+		}
 	}
 	up, down := cfg.OnConnectionUp, cfg.OnConnectionDown
 	cfg.OnConnectionUp = func(c *autopaho.ConnectionManager, ack *paho.Connack) {
@@ -229,6 +236,13 @@ func (l *sharedLink) leave(r link.Receiver) {
 		}
 		_, _ = l.client.Unsubscribe(ctx, u) // what comes all the same is the service's to forget
 	}
+}
+
+// LastError is why there is no connection, for the gateway's Health.
+func (l *sharedLink) LastError() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lost
 }
 
 // current is the connection that the gateway knows to be up.

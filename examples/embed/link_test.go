@@ -155,3 +155,9 @@ func TestMatches(t *testing.T) {
 		require.Equal(t, c.want, matches(c.filter, c.topic), "%s and %s", c.filter, c.topic)
 	}
 }
+
+func publish(t *testing.T, c *client, topic, text string) {
+	t.Helper()
+	_, err := c.link.client.Publish(t.Context(), &paho.Publish{Topic: topic, QoS: 1, Payload: []byte(text)})
+	require.NoError(t, err)
+}
