@@ -66,7 +66,7 @@ func (s *Service) commit(ctx context.Context, f func(t *txn) error) (reports []f
 		if last != nil {
 			// The change was complete, and the commit failed: perhaps only its answer was lost.
 			s.unsure = &last.head
-			if err := s.makeSure(ctx); err != nil {
+			if err := s.makeSure(ctx); err != nil && ctx.Err() == nil {
 				s.log.Error("the store did not say whether a change was made, and cannot be asked now", "err", err)
 			}
 		}
