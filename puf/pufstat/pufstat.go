@@ -60,6 +60,9 @@ func (c *Chip) Size() int { return len(c.readings[0]) }
 // Readings returns the number of power-ups.
 func (c *Chip) Readings() int { return len(c.readings) }
 
+// First returns the first power-up. It must not be changed.
+func (c *Chip) First() []byte { return c.readings[0] }
+
 // Summary describes a list of figures.
 type Summary struct {
 	N         int     `json:"n"`

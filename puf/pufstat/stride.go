@@ -1,6 +1,7 @@
 package pufstat
 
 import (
+	"errors"
 	"fmt"
 	"math/bits"
 
@@ -47,28 +48,39 @@ type Stride struct {
 	Chip    int        `json:"chip"`    // the chip of that estimate
 }
 
-// Strides tries every pairing stride that windows of that many bytes have, over the windows of the first power-up of each chip. The
-// window is a power of two.
-func Strides(chips []*Chip, window int) ([]Stride, error) {
-	if len(chips) == 0 {
-		return nil, fmt.Errorf("pufstat: no chip")
-	}
+// StridesOf lists the pairing strides that windows of that many bytes, a power of two, have.
+func StridesOf(window int) ([]int, error) {
 	if window < 1 || bits.OnesCount(uint(window)) != 1 {
 		return nil, fmt.Errorf("pufstat: window of %d bytes, want a power of two", window)
 	}
-	var out []Stride
+	var out []int
 	for stride := 1; stride <= 8*window/2; stride *= 2 {
-		s, err := tryStride(chips, window, stride)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, s)
+		out = append(out, stride)
 	}
 	return out, nil
 }
 
-func tryStride(chips []*Chip, window, stride int) (Stride, error) {
+// Strides tries every pairing stride of windows of that many bytes, see [AtStride].
+func Strides(chips []*Chip, window int) ([]Stride, error) {
+	strides, err := StridesOf(window)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Stride, len(strides))
+	for i, n := range strides {
+		if out[i], err = AtStride(chips, window, n); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// AtStride debiases each window of the first power-up of each chip at a pairing stride.
+func AtStride(chips []*Chip, window, stride int) (Stride, error) {
 	s := Stride{Stride: stride}
+	if len(chips) == 0 {
+		return s, errors.New("pufstat: no chip to try a stride on")
+	}
 	var counts, ones []float64
 	for n, c := range chips {
 		if window > c.Size() {
