@@ -179,6 +179,14 @@ func (c *Chip) PowerUps() uint64 {
 	return c.powerUps
 }
 
+// SetPowerUps sets how many readings were taken before, for a process that goes on where another ended: the next one is number n,
+// counted from 0.
+func (c *Chip) SetPowerUps(n uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.powerUps = n
+}
+
 // SetTemperature sets the temperature of the power-ups to come, in degrees Celsius.
 func (c *Chip) SetTemperature(celsius float64) {
 	c.mu.Lock()

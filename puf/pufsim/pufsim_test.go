@@ -86,6 +86,12 @@ func TestDeterministic(t *testing.T) {
 	b.SetTemperature(pufsim.RoomTemperature)
 	require.Equal(t, measure(t, a), measure(t, b))
 
+	// Another process goes on where this one is.
+	again := pufsim.New(42, config)
+	again.SetPowerUps(a.PowerUps())
+	require.Equal(t, measure(t, a), measure(t, again))
+	measure(t, b)
+
 	// A call that is refused is no power-up.
 	require.Error(t, a.Measure(context.Background(), make([]byte, 299)))
 	require.Equal(t, measure(t, a), measure(t, b))
