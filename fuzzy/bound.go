@@ -106,15 +106,15 @@ func positionErrors(n, pass2, pass1 int, m CellModel) ([]float64, error) {
 			densities[at] = polar.Density{P: []float64{1}}
 		}
 	}
-	errs, err := polar.Errors(densities, 2)
+	errs, err := polar.Errors(densities, 1)
 	if err != nil {
 		return nil, fmt.Errorf("bound: %w", err)
 	}
 	return errs, nil
 }
 
-// votes returns the densities of the votes of pass 1 and pass 2, in units of 2,
-// positive for the enrolled symbol. Both are the same for symbols 0 and 1,
+// votes returns the densities of the votes of pass 1 and pass 2, positive
+// for the enrolled symbol. Both are the same for symbols 0 and 1,
 // whatever the flip rates: each symbol rests on as many ones as zeros. The
 // conversions keep platforms from fusing, as in polar's densities.
 func (m CellModel) votes() (first, second polar.Density) {

@@ -92,15 +92,15 @@ func mask2Size(pairs int, mask1 []byte) int {
 	return ((pairs-ones(mask1))/2 + 7) / 8
 }
 
-// vote returns twice the balance of the cells for symbol 1: -2, 0, 2 in pass 1,
-// even from -4 to 4 in pass 2. The enrolled symbol is 1 exactly when the vote of
+// vote returns the balance of the cells for symbol 1: -1, 0, 1 in pass 1, -2 to 2
+// in pass 2. The enrolled symbol is 1 exactly when the vote of
 // the enrolled response is positive.
 func (y symbol) vote(response []byte) int16 {
 	v := int16(bit(response, y.a)) - int16(bit(response, y.b))
 	if y.second {
 		v = int16(bit(response, y.a)) + int16(bit(response, y.b)) - int16(bit(response, y.c)) - int16(bit(response, y.d))
 	}
-	return 2 * v
+	return v
 }
 
 // errors returns how many of the symbol's cells differ from enrolment, given the

@@ -32,7 +32,8 @@ var (
 	// encoding: damaged, cut or not helper data. Restore them from a copy.
 	ErrHelperMalformed = errors.New("fuzzy: malformed helper data")
 	// ErrUnknownSet says that helper data has a version or parameter set that
-	// this build does not have: made by newer software.
+	// this build does not have: made by newer software. Update the software that
+	// reads it; do not enrol again.
 	ErrUnknownSet = errors.New("fuzzy: helper data of an unknown version or parameter set")
 	// ErrHelperRefused says that well-formed helper data selects too few symbols
 	// to keep a key secret. Enroll makes none such: treat it as an attack.

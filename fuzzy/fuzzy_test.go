@@ -76,7 +76,7 @@ func TestReport(t *testing.T) {
 
 	_, r, err := fuzzy.Reconstruct(chip.Enrolled(), helper)
 	require.NoError(t, err)
-	require.Equal(t, fuzzy.Report{Used: 2048, Cells: 4*pass2 + 2*pass1, Rated: 0.2}, r)
+	require.Equal(t, fuzzy.Report{Used: 2048, Cells: 4*pass2 + 2*pass1, Rated: 0.2, List: 1}, r)
 	require.Equal(t, 1.0, r.Margin())
 
 	// Bytes 0x00 and 0xff make every pair there equal: erased, one error each.

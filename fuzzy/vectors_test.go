@@ -90,7 +90,7 @@ func TestVectors(t *testing.T) {
 	require.NoError(t, err)
 	var v vectors
 	require.NoError(t, json.Unmarshal(b, &v))
-	require.Equal(t, sram1K().info, []byte(v.Information))
+	require.Equal(t, setByID(1).info, []byte(v.Information))
 	require.Equal(t, interleaver(2048), v.Interleaver)
 	for _, e := range v.Enrolments {
 		t.Run(e.Name, func(t *testing.T) {
@@ -104,7 +104,7 @@ func TestVectors(t *testing.T) {
 			for _, r := range e.Readings {
 				again, report, err := Reconstruct(r.Response, helper)
 				require.NoError(t, err)
-				require.Equal(t, Report{r.Used, r.Erased, r.Corrected, r.Cells, r.Errors, 0.2}, report)
+				require.Equal(t, Report{r.Used, r.Erased, r.Corrected, r.Cells, r.Errors, 0.2, 1}, report)
 				for _, d := range e.Derived {
 					out, err := again.Derive(d.Label, d.Context, len(d.Out))
 					require.NoError(t, err)
@@ -134,7 +134,7 @@ func makeVectors(t *testing.T) vectors {
 	v := vectors{
 		Origin:      "go generate ./fuzzy; simulated cells (chip_test.go), no real chip",
 		Set:         "SRAM1K",
-		Information: sram1K().info,
+		Information: setByID(1).info,
 		Interleaver: interleaver(2048),
 	}
 	for i, c := range []struct {
@@ -219,7 +219,7 @@ func makeNegatives(t *testing.T, even, biased vector) []negative {
 	add("too few symbols, valid tag", "helper refused", forge(t, few, make([]byte, 208), response).Bytes(), response)
 
 	// As many pairs as allowed, nearly all of them equal.
-	genuine, _ := sram1K().masks(1, response)
+	genuine, _ := setByID(1).masks(1, response)
 	equal := make([]byte, 512)
 	unequal := 0
 	for j := range 4096 {
