@@ -15,8 +15,7 @@ func KeyBytes(k *RootKey) []byte { return append([]byte(nil), k.key.Expose()...)
 // forge makes helper data as an attacker would who chooses the masks and knows, or
 // guesses, the cells they select: he runs the decoder on what he knows, and the
 // message it gives is the secret that the tag is made of.
-func forge(t *testing.T, mask1, mask2, known []byte) HelperData {
-	s := setByID(1)
+func forge(t *testing.T, s *set, mask1, mask2, known []byte) HelperData {
 	code, err := s.code()
 	require.NoError(t, err)
 	f := &fields{set: s, stride: 1, mask1: mask1, mask2: mask2, w: make([]byte, code.Len()/8)}
@@ -66,7 +65,7 @@ func TestAttackFewPairs(t *testing.T) {
 	require.Equal(t, 768, selected)
 	require.Equal(t, 8, unequal)
 	mask2 := make([]byte, mask2Size(4096, mask1))
-	h := forge(t, mask1, mask2, response)
+	h := forge(t, setByID(1), mask1, mask2, response)
 
 	_, _, err := without(t, h, 0, 0).reconstruct(chip.Read())
 	require.NoError(t, err, "without the rules the attack works")
@@ -92,7 +91,7 @@ func TestAttackErasedPairs(t *testing.T) {
 		unequal += int(u)
 	}
 	mask2 := make([]byte, mask2Size(4096, mask1))
-	h := forge(t, mask1, mask2, response)
+	h := forge(t, setByID(1), mask1, mask2, response)
 	require.GreaterOrEqual(t, without(t, h, 0, 0).used(), setByID(1).minUsed, "the first rule alone lets it through")
 
 	_, _, err := without(t, h, setByID(1).minUsed, 0).reconstruct(chip.Read())
@@ -122,7 +121,7 @@ func TestErasureThreshold(t *testing.T) {
 				erased++
 			}
 		}
-		h := forge(t, mask1, make([]byte, mask2Size(4096, mask1)), response)
+		h := forge(t, setByID(1), mask1, make([]byte, mask2Size(4096, mask1)), response)
 		require.Equal(t, 2000, without(t, h, 0, 0).used())
 		_, _, err := Reconstruct(response, h)
 		if c.ok {

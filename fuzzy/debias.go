@@ -73,18 +73,7 @@ func (s *set) quads(mask1 []byte) iter.Seq2[int, [2]int] {
 
 // masks selects the symbols of a response.
 func (s *set) masks(stride int, response []byte) (mask1, mask2 []byte) {
-	mask1 = make([]byte, s.mask1Size())
-	for j := range s.pairs() {
-		a, b := pair(j, stride)
-		setBit(mask1, j, bit(response, a)^bit(response, b))
-	}
-	mask2 = make([]byte, mask2Size(s.pairs(), mask1))
-	for q, jk := range s.quads(mask1) {
-		a, _ := pair(jk[0], stride)
-		c, _ := pair(jk[1], stride)
-		setBit(mask2, q, bit(response, a)^bit(response, c))
-	}
-	return mask1, mask2
+	return s.stableMasks(stride, &enrolled{response: response, doubts: make([]byte, s.cells)}, 0)
 }
 
 // mask2Size returns the bytes of the pass-2 mask that belongs to mask1.

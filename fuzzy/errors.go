@@ -94,10 +94,11 @@ type ReadingsError struct {
 	First, Second int // indices of the readings, 0 for the first
 	Differ        int // bits that differ
 	Of            int // bits in a reading
+	Limit         int // bits in which they may differ
 }
 
 func (e *ReadingsError) Error() string {
-	why := "are more than 15 % apart: not one chip, or a source that fails"
+	why := fmt.Sprintf("are more than %.3g %% apart: not one chip, or a source that fails", 100*float64(e.Limit)/float64(max(e.Of, 1)))
 	if e.Differ == 0 {
 		why = "are identical: a replayed file or no power cycle between them"
 	}

@@ -262,7 +262,7 @@ func TestReadings(t *testing.T) {
 	_, _, err := fuzzy.Enroll(p, nil, a, b, a)
 	var apart *fuzzy.ReadingsError
 	require.ErrorAs(t, err, &apart)
-	require.Equal(t, fuzzy.ReadingsError{First: 0, Second: 2, Differ: 0, Of: 8192}, *apart)
+	require.Equal(t, fuzzy.ReadingsError{First: 0, Second: 2, Differ: 0, Of: 8192, Limit: 1228}, *apart)
 	require.Contains(t, err.Error(), "replayed")
 	_, _, err = fuzzy.Enroll(p, nil, a, other, b)
 	require.ErrorAs(t, err, &apart)
