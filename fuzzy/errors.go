@@ -28,6 +28,10 @@ var (
 	// [FaultError]. Look at the source and at the pairing stride; do not retry
 	// until it passes.
 	ErrFault = errors.New("fuzzy: response fails a fault test")
+	// ErrEnrolled says that the region of the chip was enrolled before. A second
+	// enrolment would give the first key away to whoever has both sets of helper
+	// data: find the first one, or enrol another region.
+	ErrEnrolled = errors.New("fuzzy: this region of the chip was enrolled before; restore its helper data, or enrol another region")
 	// ErrHelperMalformed says that bytes are not helper data in its one valid
 	// encoding: damaged, cut or not helper data. Restore them from a copy.
 	ErrHelperMalformed = errors.New("fuzzy: malformed helper data")
