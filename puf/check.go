@@ -17,8 +17,8 @@ var (
 	ErrRepeating  = errors.New("puf: a pattern repeats; part of the region was written after power-up: move the window, or read earlier in the boot")
 	ErrRun        = errors.New("puf: run of equal bits (repetition count test); part of the region was written or is not memory: move the window")
 	ErrProportion = errors.New("puf: one value prevails locally (adaptive proportion test); part of the region was written or is not memory: move the window")
-	ErrStripes    = errors.New("puf: bits repeat at a distance (autocorrelation); check address and data lines, or the memory's size")
-	ErrIdentical  = errors.New("puf: two power-ups read exactly alike; the memory was not without power between them, or a stored reading is replayed")
+	ErrStripes    = errors.New("puf: bits repeat at a distance (autocorrelation); check address and data lines and the memory's size, or choose another region")
+	ErrIdentical  = errors.New("puf: two power-ups read exactly alike; switch the memory off for longer; or a stored reading is replayed")
 	ErrDistance   = errors.New("puf: two readings differ too much for one chip; check that both are of the same region and chip, and that power was off long enough")
 )
 
@@ -132,8 +132,9 @@ func (l Limits) bound(ones float64) float64 {
 	return l.MaxOnes
 }
 
-// CheckPair tells whether a and b can be two power-ups of one chip: of one size, not identical and not further apart than the
-// limit. It returns nil, a *SizeError or a *CheckError.
+// CheckPair tells whether a and b can be two power-ups of one chip: of one size, not identical, not further apart than the limit, and
+// not one the inverse of the other, which is what anti-ageing leaves in a memory that keeps its power ([Sysfs]). It returns nil, a
+// *SizeError or a *CheckError.
 func CheckPair(a, b []byte, l Limits) error {
 	l, err := l.orDefault()
 	if err != nil {
@@ -149,10 +150,17 @@ func CheckPair(a, b []byte, l Limits) error {
 	for i := range a {
 		differ += bits.OnesCount8(a[i] ^ b[i])
 	}
-	if d := float64(differ) / float64(8*len(a)); d > l.MaxDistance {
+	d := float64(differ) / float64(8*len(a))
+	switch {
+	case d <= l.MaxDistance:
+		return nil
+	case 1-d <= l.MaxDistance:
+		return &CheckError{
+			Err: ErrNotPowerCycled, Got: 1 - d, Limit: l.MaxDistance, Unit: "share of bits that are not the first reading's inverse", Offset: -1,
+		}
+	default:
 		return &CheckError{Err: ErrDistance, Got: d, Limit: l.MaxDistance, Unit: "share of bits that differ", Offset: -1}
 	}
-	return nil
 }
 
 func countOnes(b []byte) int {
