@@ -47,14 +47,3 @@ func (c *Chip) Read() []byte {
 func SeededRandom(seed uint64) *rand.ChaCha8 {
 	return rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), 's', 'e', 'e', 'd'})
 }
-
-// ReconstructQuickly is Reconstruct without the list decoders, for tests that try
-// helper data by the thousand.
-func ReconstructQuickly(response []byte, helper HelperData) (*RootKey, Report, error) {
-	f, err := parse([]byte(helper.raw))
-	if err != nil {
-		return nil, Report{}, err
-	}
-	f.set.lists = nil
-	return f.reconstruct(response)
-}

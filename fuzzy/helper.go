@@ -49,6 +49,24 @@ func (h HelperData) Symbols() (pass2, pass1 int) {
 	return f.symbolCounts()
 }
 
+// Cells returns the cells behind the used symbols, as bits of the response in the
+// order of the codeword: two for a symbol of pass 1, four for one of pass 2. nil
+// for the zero value. All others have no part in reconstruction.
+func (h HelperData) Cells() []int {
+	f, err := parse([]byte(h.raw))
+	if err != nil {
+		return nil
+	}
+	var cells []int
+	for _, y := range f.set.symbols(f.stride, f.mask1, f.mask2) {
+		cells = append(cells, y.a, y.b)
+		if y.second {
+			cells = append(cells, y.c, y.d)
+		}
+	}
+	return cells
+}
+
 // Params returns the parameter set and the stride of the helper data, with the
 // set's default for the rest of the profile, which helper data does not carry. Zero Params for the
 // zero value.

@@ -3,6 +3,8 @@ package fuzzy
 import (
 	"crypto/subtle"
 	"fmt"
+	"math"
+	"slices"
 )
 
 // longestPattern is the longest repeated pattern, in bytes, that Reconstruct
@@ -51,14 +53,31 @@ func (r Report) Margin() float64 {
 // the stride. It does not keep or change the response; the caller clears that and
 // wipes the key.
 //
+// Successive cancellation comes first. When its result does not give the tag, a list
+// of 8 paths follows, then one of 32, about ten and a hundred times the work; the
+// tags of all paths are checked. So a reading that fits takes a fraction of a
+// millisecond, and one that does not takes all that is done.
+//
 // Errors: [ErrHelperMalformed] for the zero HelperData, [ErrResponseSize],
 // [ErrResponseConstant], [ErrHelperRefused], and [ErrReconstruct] for everything
 // that depends on the chip. The report is the zero value with an error.
 func Reconstruct(response []byte, helper HelperData) (*RootKey, Report, error) {
+	return ReconstructUpTo(math.MaxInt, response, helper)
+}
+
+// ReconstructUpTo is [Reconstruct] with no decoder of more than so many paths, for
+// devices that cannot spare its memory (about 5 bytes for each path and bit of the
+// code) or its time: 1 is successive cancellation alone, and then come lists of 8
+// and of 32. Less than 1 is [ErrParams].
+func ReconstructUpTo(paths int, response []byte, helper HelperData) (*RootKey, Report, error) {
+	if paths < 1 {
+		return nil, Report{}, fmt.Errorf("reconstruct: %w: decoder of %d paths, want 1, 8 or 32", ErrParams, paths)
+	}
 	f, err := parse([]byte(helper.raw))
 	if err != nil {
 		return nil, Report{}, fmt.Errorf("reconstruct: %w", err)
 	}
+	f.set.lists = slices.DeleteFunc(f.set.lists, func(size int) bool { return size > paths })
 	key, report, err := f.reconstruct(response)
 	if err != nil {
 		return nil, Report{}, fmt.Errorf("reconstruct: %w", err)

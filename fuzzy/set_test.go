@@ -81,6 +81,33 @@ func TestAQuarterOfAllBitsWrong(t *testing.T) {
 	}
 }
 
+// A decoder is not used beyond what is asked for.
+func TestReconstructUpTo(t *testing.T) {
+	chip := fuzzy.NewChip(530, fuzzy.Balanced(0.5, 0.27))
+	_, helper := enroll(t, fuzzy.SRAM1K(), 1, chip.Enrolled())
+	needed := map[int]int{}
+	for range 60 {
+		response := chip.Read()
+		_, all, err := fuzzy.Reconstruct(response, helper)
+		require.NoError(t, err)
+		needed[all.List]++
+		for _, paths := range []int{1, 7, 8, 31, 32, 1000} {
+			_, report, err := fuzzy.ReconstructUpTo(paths, response, helper)
+			if paths >= all.List {
+				require.NoError(t, err)
+				require.Equal(t, all, report)
+			} else {
+				require.ErrorIs(t, err, fuzzy.ErrReconstruct)
+				require.Zero(t, report)
+			}
+		}
+	}
+	require.Positive(t, needed[1])
+	require.Positive(t, needed[8])
+	_, _, err := fuzzy.ReconstructUpTo(0, chip.Enrolled(), helper)
+	require.ErrorIs(t, err, fuzzy.ErrParams)
+}
+
 func TestProfile(t *testing.T) {
 	p := fuzzy.SRAM1K()
 	chip := fuzzy.NewChip(520, fuzzy.Balanced(0.5, 0.04))
