@@ -28,5 +28,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func commands() []command {
 	return []command{
 		characterizeCommand(),
+		trialCommand(),
+		boundCommand(),
+		simulateCommand(),
+		peersCommand(),
 	}
 }
