@@ -313,7 +313,7 @@ func (g *Gateway) applyRemove(ctx context.Context, o control.Order, r deviceReco
 	}
 	g.mu.Lock()
 	d := g.devices[o.Device]
-	delete(g.devices, o.Device)
+	g.takeOut(d)
 	g.mu.Unlock()
 	if d != nil {
 		d.stop()

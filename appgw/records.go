@@ -89,6 +89,34 @@ func (m memory) getLocked(tx Tx, key string) ([]byte, error) {
 	return b, nil
 }
 
+// connected returns the records of all connected devices. Their PSK is to be cleared.
+func (m memory) connected(ctx context.Context) (map[identity.DeviceID]deviceRecord, error) {
+	records := map[identity.DeviceID]deviceRecord{}
+	err := m.store.View(ctx, func(tx Tx) error {
+		const prefix = "device/"
+		for key, locked := range tx.List(prefix) {
+			id, err := identity.ParseDeviceID(key[len(prefix):])
+			if err != nil {
+				return fmt.Errorf("store key %s: %w", key, err)
+			}
+			b, err := m.locker.Unlock(key, locked)
+			if err != nil {
+				return fmt.Errorf("unlock %s: %w", key, err)
+			}
+			r, err := parseDeviceRecord(b)
+			clear(b)
+			if err != nil {
+				return fmt.Errorf("%s: %w", id, err)
+			}
+			if r.Connected {
+				records[id] = r
+			}
+		}
+		return nil
+	})
+	return records, err
+}
+
 func (m memory) putDevice(tx Tx, d identity.DeviceID, r deviceRecord) error {
 	r.Version = 1
 	b, err := json.Marshal(r)

@@ -134,6 +134,9 @@ func TestRevokedDeviceIsHeardNoMore(t *testing.T) {
 		require.Equal(t, []string{"D-7F3K2 before"}, in.all())
 		_, err = app.Send(ctx, s.sticker.Device, appgw.Event{Body: []byte("x")})
 		require.ErrorIs(t, err, appgw.ErrUnknownDevice)
+		list, err := app.Devices(ctx)
+		require.NoError(t, err)
+		require.Equal(t, []appgw.DeviceStatus{{Device: s.sticker.Device, Binding: dev.Status().Binding, Suspended: true}}, list)
 
 		// The connection can still be ended, by the application itself.
 		require.NoError(t, app.Disconnect(ctx, s.sticker.Device))

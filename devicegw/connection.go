@@ -52,7 +52,10 @@ func (g *Gateway) newConnection(ctx context.Context, rec appRecord) (*connection
 		Publish: func(ctx context.Context, record []byte) error {
 			return g.link.Publish(ctx, c.up, record)
 		},
-		HandleEvent: g.onEvent,
+		HandleEvent: func(ctx context.Context, e Event) error {
+			e.Binding = rec.Binding
+			return g.onEvent(ctx, e)
+		},
 		HandleCall:  g.cfg.OnCall,
 		EarlyData:   g.cfg.EarlyData,
 		KeepSession: true, // so that the application reaches the device without waiting for its own attempt

@@ -28,6 +28,10 @@ type Event struct {
 	Body     []byte // at most MaxBody; the receiver of an event owns it
 	Volatile bool   // kept nowhere: sent if there is a session now, else lost
 
+	// Binding is the connection that the event came over; a gateway sets it for its host. Device, Binding and Seq together are a key
+	// that no other event has, by which a host that keeps events tells one that comes again. Send ignores it.
+	Binding e2e.BindingID
+
 	// Early says that the event came as early data of a new session: it has no forward secrecy, and whoever stole this side's
 	// agreement key could have made it. Send ignores it.
 	Early bool
