@@ -42,6 +42,7 @@ var allowed = map[string][]string{
 	"internal/mosquittotest": nil,
 	"internal/pgtest":        nil,
 	"internal/polar":         nil,
+	"internal/wsconn":        nil,
 	"internal/secret":        nil,
 
 	"link": {"internal/link"},
@@ -50,7 +51,7 @@ var allowed = map[string][]string{
 	"internal/control":             {"e2e", "identity"},
 	"internal/control/controltest": {"e2e", "identity", "identity/ca", "internal/control", "internal/link"},
 	"internal/delivery":            {"e2e"},
-	"internal/mqttlink":            {"identity", "internal/link", "internal/secret"},
+	"internal/mqttlink":            {"identity", "internal/link", "internal/secret", "internal/wsconn"},
 
 	"publicbroker": {"internal/mqttlink"},
 
