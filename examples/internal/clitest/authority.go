@@ -7,7 +7,9 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/pem"
 	"net"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -68,6 +70,26 @@ func (a *Authority) Party(name string) *party.Party {
 	chain, err := a.Issue(p.Request(), ca.IssueOptions{NewKey: true})
 	require.NoError(a.t, err)
 	require.NoError(a.t, p.Install(chain, a.Roots))
+	return p
+}
+
+// Unchecked makes a party in a folder of its own without looking at the certificate, whose time need not have come.
+func (a *Authority) Unchecked(name string) *party.Party {
+	a.t.Helper()
+	id, err := identity.ParseID(name)
+	require.NoError(a.t, err)
+	p, err := party.Create(filepath.Join(a.t.TempDir(), name), id)
+	require.NoError(a.t, err)
+	chain, err := a.Issue(p.Request(), ca.IssueOptions{})
+	require.NoError(a.t, err)
+	pemFile := party.EncodeCertificates(chain...)
+	if p.Key() != nil {
+		endorsement, err := identity.Endorse(p.Signer(), chain[0], p.Key().PublicKey(), identity.EndorseOptions{})
+		require.NoError(a.t, err)
+		pemFile = append(pemFile, pem.EncodeToMemory(&pem.Block{Type: "SEMIO ENDORSEMENT", Bytes: endorsement})...)
+	}
+	require.NoError(a.t, os.WriteFile(filepath.Join(p.Dir(), "roots.pem"), party.EncodeCertificates(a.Roots[0].Raw), 0o600))
+	require.NoError(a.t, os.WriteFile(filepath.Join(p.Dir(), "credential.pem"), pemFile, 0o600))
 	return p
 }
 
