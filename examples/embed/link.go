@@ -13,7 +13,7 @@ import (
 	"github.com/eclipse/paho.golang/paho"
 	"github.com/eclipse/paho.golang/paho/session"
 
-	"github.com/semio-iot/semio/link"
+	"github.com/semio-iot/semio/platform/link"
 )
 
 // sharedLink lets the gateway use a client that the service has already: the connection, its client ID and its reconnects stay the

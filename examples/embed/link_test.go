@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/semio-iot/semio/internal/mosquittotest"
-	"github.com/semio-iot/semio/link"
-	"github.com/semio-iot/semio/link/linktest"
+	"github.com/semio-iot/semio/platform/link"
+	"github.com/semio-iot/semio/platform/link/linktest"
 )
 
 // client is a service's own MQTT client with a link for the gateway.

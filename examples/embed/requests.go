@@ -7,7 +7,7 @@ import (
 
 	"github.com/eclipse/paho.golang/paho"
 
-	"github.com/semio-iot/semio/link"
+	"github.com/semio-iot/semio/platform/link"
 )
 
 // leaveTimeout is for taking back the gateway's subscriptions at its end.

@@ -20,7 +20,7 @@ import (
 	"github.com/semio-iot/semio/internal/pgtest"
 	"github.com/semio-iot/semio/internal/systemtest"
 	"github.com/semio-iot/semio/platform"
-	"github.com/semio-iot/semio/publicbroker"
+	"github.com/semio-iot/semio/platform/publicbroker"
 )
 
 // A device's life in the portal: commissioned by its sticker, heard, commanded, given back.

@@ -22,7 +22,7 @@ import (
 	"github.com/semio-iot/semio/identity/ca/cahttp"
 	"github.com/semio-iot/semio/platform"
 	"github.com/semio-iot/semio/platform/broker"
-	"github.com/semio-iot/semio/publicbroker"
+	"github.com/semio-iot/semio/platform/publicbroker"
 )
 
 // authorizer lets the broker ask the platform, which is opened after it.
@@ -109,7 +109,9 @@ func (s *server) tell(own *broker.Broker, admin net.Listener, prefix string) err
 		if u, err := url.Parse(*s.broker.URL); err == nil {
 			brokerURL = u.Redacted()
 		}
-		protection = s.broker.Protection()
+		if protection = brokerflag.Elsewhere(); *s.broker.Public {
+			protection = s.broker.Protection()
+		}
 		at = "over the broker"
 	}
 	protection.Tell(s.t)

@@ -16,7 +16,7 @@ import (
 
 	"github.com/semio-iot/semio/devicegw"
 	"github.com/semio-iot/semio/examples/internal/cli"
-	"github.com/semio-iot/semio/publicbroker"
+	"github.com/semio-iot/semio/platform/publicbroker"
 )
 
 // Flags are the values of the flags, once they are read.

@@ -17,7 +17,7 @@
 // or filter is an error and costs no connection. None of them hangs when the connection ends, and all are safe for concurrent use, before,
 // during and after Run.
 //
-// Package link/linktest shows that an implementation keeps all this. examples/embed has one over Eclipse Paho's autopaho.
+// Package linktest shows that an implementation keeps all this. examples/embed has one over Eclipse Paho's autopaho.
 package link
 
 import "github.com/semio-iot/semio/internal/link"
