@@ -44,6 +44,7 @@ var allowed = map[string][]string{
 	"internal/mosquittotest": nil,
 	"internal/pgtest":        nil,
 	"internal/polar":         nil,
+	"internal/wsconn":        nil,
 	"internal/secret":        nil,
 	"platform/link":          {"internal/link"},
 
@@ -51,7 +52,7 @@ var allowed = map[string][]string{
 	"internal/control":             {"e2e", "identity"},
 	"internal/control/controltest": {"e2e", "identity", "identity/ca", "internal/control", "internal/link"},
 	"internal/delivery":            {"e2e"},
-	"internal/mqttlink":            {"identity", "internal/link", "internal/secret"},
+	"internal/mqttlink":            {"identity", "internal/link", "internal/secret", "internal/wsconn"},
 
 	"platform/publicbroker": {"internal/mqttlink"},
 
