@@ -282,6 +282,9 @@ func (g *Gateway) openPlatform(ctx context.Context) error {
 // ID is the device's name.
 func (g *Gateway) ID() identity.DeviceID { return g.id }
 
+// Prefix is that of the platform's topics, as the admission says.
+func (g *Gateway) Prefix() string { return g.topics.Prefix() }
+
 // Send queues an event for the application and returns its number. It is durable when Send returns, unless e is volatile, and
 // reaches the application's gateway however often either side restarts. Errors: [ErrNotConnected], [ErrSuspended], one that Is
 // delivery's full queue, [*StorageError] (then it is unknown whether the event was taken).

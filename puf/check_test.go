@@ -222,19 +222,6 @@ func BenchmarkCheck(b *testing.B) {
 	}
 }
 
-func TestDiffering(t *testing.T) {
-	for _, n := range []int{1, 7, 8, 9, 16, 63, 64, 65, 100} {
-		b := biased(uint64(n), n, 0.4)
-		for lag := 1; lag < 8*n; lag++ {
-			want := 0
-			for i := range 8*n - lag {
-				want += int(bit(b, i) ^ bit(b, i+lag))
-			}
-			require.Equal(t, want, puf.Differing(b, lag), "%d bytes, lag %d", n, lag)
-		}
-	}
-}
-
 // The cutoff is where the binomial tail falls below 2^-40, here by exact arithmetic.
 func TestProportionCutoff(t *testing.T) {
 	for _, percent := range []int64{50, 65, 80} {

@@ -22,13 +22,13 @@ type chip struct {
 
 // loadChips reads the dumps in dirs: each is either a folder of dumps of one chip or a folder of such folders. What cannot be read is
 // a wrongUsage error.
-func loadChips(ctx context.Context, dirs []string, p *progress) ([]chip, error) {
+func loadChips(ctx context.Context, dirs []string, p *progress, opts ...puf.Option) ([]chip, error) {
 	if len(dirs) == 0 {
-		return nil, usagef("name a folder of power-up dumps (.bin or .hex), one for each chip, or a folder of such folders")
+		return nil, usagef("name a folder of power-up dumps (.bin, .hex or .core), one for each chip, or a folder of such folders")
 	}
 	var folders []string
 	for _, dir := range dirs {
-		found, err := chipFolders(dir)
+		found, err := chipFolders(dir, opts)
 		if err != nil {
 			return nil, wrongUsage{err}
 		}
@@ -39,7 +39,7 @@ func loadChips(ctx context.Context, dirs []string, p *progress) ([]chip, error) 
 	left := maxReadings
 	for i, folder := range folders {
 		p.step("reading dumps", i, len(folders))
-		src, err := puf.OpenDir(folder)
+		src, err := puf.OpenDir(folder, opts...)
 		if err != nil {
 			return nil, wrongUsage{err}
 		}
@@ -63,7 +63,7 @@ func loadChips(ctx context.Context, dirs []string, p *progress) ([]chip, error) 
 }
 
 // chipFolders returns dir if dumps lie in it, otherwise its sub-folders with dumps.
-func chipFolders(dir string) ([]string, error) {
+func chipFolders(dir string, opts []puf.Option) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open dumps: %w", err)
@@ -75,12 +75,12 @@ func chipFolders(dir string) ([]string, error) {
 			sub = append(sub, path)
 		}
 	}
-	if _, err := puf.OpenDir(dir); err == nil || !errors.Is(err, puf.ErrFormat) || len(sub) == 0 {
+	if _, err := puf.OpenDir(dir, opts...); err == nil || !errors.Is(err, puf.ErrFormat) || len(sub) == 0 {
 		return []string{dir}, err
 	}
 	var found []string
 	for _, path := range sub {
-		switch _, err := puf.OpenDir(path); {
+		switch _, err := puf.OpenDir(path, opts...); {
 		case err == nil:
 			found = append(found, path)
 		case !errors.Is(err, puf.ErrFormat):
@@ -88,7 +88,7 @@ func chipFolders(dir string) ([]string, error) {
 		}
 	}
 	if len(found) == 0 {
-		return nil, fmt.Errorf("open dumps: neither %s nor a folder in it has .bin or .hex files: %w", dir, puf.ErrFormat)
+		return nil, fmt.Errorf("open dumps: neither %s nor a folder in it has .bin, .hex or .core files: %w", dir, puf.ErrFormat)
 	}
 	return found, nil
 }

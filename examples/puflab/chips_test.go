@@ -71,9 +71,3 @@ func TestLoadChipsRefuses(t *testing.T) {
 	_, err := loadChips(t.Context(), []string{empty}, p)
 	require.ErrorIs(t, err, puf.ErrFormat)
 }
-
-func TestCharacterizeCounts(t *testing.T) {
-	found := decode[characterization](t, "characterize", dumps(t, 2, 3, pufsim.Config{}))
-	require.Len(t, found.Chips, 2)
-	require.Equal(t, characterizedChip{Name: "chip-1", Readings: 3, Size: 1024}, found.Chips[1])
-}

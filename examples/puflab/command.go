@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // The exit codes, as the usage says.
@@ -89,7 +90,7 @@ func (c command) run(ctx context.Context, args []string, stdout, stderr io.Write
 		if c.args != "" {
 			line += " " + c.args
 		}
-		fmt.Fprintf(w, "%s\n\n%s.\n%s\n\n", line, c.summary, c.detail)
+		fmt.Fprintf(w, "%s\n\n%s.\n\n%s\n\n", line, c.summary, strings.TrimSpace(c.detail))
 		flags.SetOutput(w)
 		flags.PrintDefaults()
 		fmt.Fprintf(w, "\n%s\n", exitCodes)

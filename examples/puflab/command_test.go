@@ -47,7 +47,7 @@ func TestCommand(t *testing.T) {
 		"flags behind":          {args: []string{"a", "-n", "3", "b", "-n=4"}, code: exitDone, out: "args [\"a\" \"b\"] n 4\n"},
 		"two dashes":            {args: []string{"a", "--", "-n", "3"}, code: exitDone, out: "args [\"a\" \"-n\" \"3\"] n 1\n"},
 		"json":                  {args: []string{"a", "-json"}, code: exitDone, out: "{\n  \"args\": [\n    \"a\"\n  ],\n  \"n\": 1\n}\n"},
-		"help":                  {args: []string{"a", "-h"}, code: exitDone, out: "Usage: puflab echo [flags] ARG…\n\nEcho.\nIt echoes.\n"},
+		"help":                  {args: []string{"a", "-h"}, code: exitDone, out: "Usage: puflab echo [flags] ARG…\n\nEcho.\n\nIt echoes.\n"},
 		"unknown flag":          {args: []string{"-m"}, code: exitUsage, wrong: "flag provided but not defined: -m\n\nUsage: puflab echo"},
 		"bad number":            {args: []string{"-n", "x"}, code: exitUsage, wrong: "invalid value \"x\" for flag -n"},
 		"found and failed":      {args: []string{"a"}, fail: func(context.Context) error { return errors.New("one of two failed") }, code: exitFailed, out: "args", wrong: "puflab echo: one of two failed\n"},

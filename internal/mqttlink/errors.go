@@ -59,17 +59,25 @@ func (r Reason) refusal() bool { return r >= ReasonServerCA }
 // ConnectError is why a connection attempt failed.
 type ConnectError struct {
 	Broker   string
-	ClientID string
+	ClientID string // empty where it was drawn at random
 	Reason   Reason
 	Code     byte // the CONNACK reason code, 0 when there was no CONNACK
 	Err      error
 }
 
 func (e *ConnectError) Error() string {
-	if e.Code != 0 {
-		return fmt.Sprintf("mqttlink: connect to %s as %s: %s (CONNACK 0x%02x: %v)", e.Broker, e.ClientID, e.Reason, e.Code, e.Err)
+	as, text := " as "+e.ClientID, e.Reason.String()
+	if e.ClientID == "" {
+		as = ""
+		if t, ok := anonymousTexts[e.Reason]; ok {
+			text = t
+		}
 	}
-	return fmt.Sprintf("mqttlink: connect to %s as %s: %s (%v)", e.Broker, e.ClientID, e.Reason, e.Err)
+	code := ""
+	if e.Code != 0 {
+		code = fmt.Sprintf("CONNACK 0x%02x: ", e.Code)
+	}
+	return fmt.Sprintf("mqttlink: connect to %s%s: %s (%s%v)", e.Broker, as, text, code, e.Err)
 }
 
 func (e *ConnectError) Unwrap() error { return e.Err }

@@ -50,7 +50,7 @@ import (
 	"github.com/semio-iot/semio/internal/secret"
 )
 
-// Config says which broker to connect with and as whom. Broker and ClientID are required, TLS for mqtts and wss; zero
+// Config says which broker to connect with and as whom. Broker and ClientID are required (or Anonymous), TLS for mqtts and wss; zero
 // values of the others mean the defaults.
 type Config struct {
 	// Broker is a URL: mqtt, mqtts, ws or wss, a host, and a port unless it is 1883, 8883, 80 or 443. User information in
@@ -61,9 +61,13 @@ type Config struct {
 	// InsecureSkipVerify needs a VerifyConnection or VerifyPeerCertificate.
 	TLS *tls.Config
 
-	ClientID string // 1 to 128 bytes of UTF-8
+	ClientID string // 1 to 128 bytes of UTF-8; empty with Anonymous
 	Username string
 	Password secret.Bytes
+
+	// Anonymous says that the broker is a stranger's and knows nobody by a certificate: each connection has a client ID of its own,
+	// drawn at random. Whoever learns one throws out one connection, not the next. ClientID must be empty.
+	Anonymous bool
 
 	KeepAlive      time.Duration // 30 s; whole seconds, 1 s to 18 h. A dead connection is noticed within twice that.
 	ConnectTimeout time.Duration // 15 s, for name lookup, TCP, TLS and CONNACK together
@@ -162,7 +166,9 @@ func (c *Config) setDefaults() error {
 		c.Dial = new(net.Dialer).DialContext
 	}
 	switch {
-	case c.ClientID == "":
+	case c.Anonymous && c.ClientID != "":
+		return errors.New("mqttlink: Config.ClientID is set: an anonymous client draws one for each connection")
+	case c.ClientID == "" && !c.Anonymous:
 		return errors.New("mqttlink: Config.ClientID is empty: set it to the name in the certificate")
 	case len(c.ClientID) > 128 || !link.ValidString(c.ClientID):
 		return fmt.Errorf("mqttlink: Config.ClientID %.40q: want 1 to 128 bytes of UTF-8 without control characters", c.ClientID)

@@ -3,6 +3,7 @@ package mqttlink
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"net/url"
 	"time"
@@ -82,6 +83,9 @@ func (l *Link) clientConfig(giveUp func()) autopaho.ClientConfig {
 		ConnectPacketBuilder: func(p *paho.Connect, _ *url.URL) (*paho.Connect, error) {
 			// autopaho sets Clean Start on the first connection only.
 			p.CleanStart = true
+			if l.cfg.Anonymous {
+				p.ClientID = randomClientID()
+			}
 			p.Properties = &paho.ConnectProperties{ReceiveMaximum: &receiveMaximum, MaximumPacketSize: &maxPacket, RequestProblemInfo: true}
 			return p, nil
 		},
@@ -156,7 +160,12 @@ func (l *Link) connectFailed(err error) bool {
 		l.refusals = 0
 	}
 	if !e.Reason.refusal() {
-		l.cfg.Logger.Info("connection attempt failed", "attempt", l.failures, "error", e)
+		// The first one of a row is what somebody should see; those that follow would drown it.
+		level := slog.LevelInfo
+		if l.failures == 1 {
+			level = slog.LevelWarn
+		}
+		l.cfg.Logger.Log(context.Background(), level, "connection attempt failed, will be repeated", "attempt", l.failures, "error", e)
 		return false
 	}
 	if l.refusals++; l.refusals == 1 {
