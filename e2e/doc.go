@@ -39,8 +39,8 @@
 //
 // INIT and RESP, with the binding's hint in the place of the session ID and zero for generation and counter:
 //
-//	INIT  header 16 | epoch 8 | offered suites 2 | [echo 16] | point 33 | enc(caps 4 | early data) | tag 16 | mac1 16
-//	RESP  header 16 | point 33 | enc(caps 4 | data) | tag 16
+//	INIT  header 16 | epoch 8 | offered suites 2 | [echo 16] | point 33 | [ML-KEM key 1184] | enc(caps 4 | early data) | tag 16 | mac1 16
+//	RESP  header 16 | point 33 | [ML-KEM ciphertext 1088] | enc(caps 4 | data) | tag 16
 //
 // # What it promises, and what not
 //

@@ -37,6 +37,9 @@ var (
 	// way round, or a second use of what can be used once.
 	ErrWrongUse = errors.New("e2e: call does not fit this binding or was made before")
 
+	// ErrNotApproved means a suite that GODEBUG=fips140=only forbids.
+	ErrNotApproved = errors.New("e2e: AES-GCM with counted nonces is not allowed in FIPS 140-only mode")
+
 	// ErrWiped means that [Peer.Wipe] was called.
 	ErrWiped = errors.New("e2e: peer was wiped")
 )

@@ -2,8 +2,10 @@ package e2e
 
 import (
 	"crypto/ecdh"
+	"crypto/mlkem"
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 )
 
 // What tests reach into. Nothing of it exists outside of test binaries.
@@ -26,7 +28,13 @@ func NewPlainPeer(cfg Config, self, remote PlainParty, psk []byte) (*Peer, error
 }
 
 // SetEphemeral makes the peer use the given keys, in order, instead of random ones.
-func SetEphemeral(p *Peer, next func() (*ecdh.PrivateKey, error)) { p.newKey = next }
+func SetEphemeral(p *Peer, next func() (*ecdh.PrivateKey, error)) { p.random.key = next }
+
+// SetKEM does the same for ML-KEM: the initiator's key, and what the responder encapsulates.
+func SetKEM(p *Peer, key *mlkem.DecapsulationKey768, shared, ciphertext []byte) {
+	p.random.kemKey = func() (*mlkem.DecapsulationKey768, error) { return key, nil }
+	p.random.encapsulate = func(*mlkem.EncapsulationKey768) (s, c []byte) { return slices.Clone(shared), slices.Clone(ciphertext) }
+}
 
 // SetSent sets the counter of the next record of the current session.
 func SetSent(p *Peer, n uint32) {
@@ -80,7 +88,9 @@ func Secrets(p *Peer) [][]byte {
 	out := [][]byte{p.mk.Expose()}
 	if s := p.current; s != nil {
 		out = append(out, s.out.key.Expose(), s.in.key.Expose())
-		out = append(out, s.out.keys.(*ctrHMAC).iv[:])
+		if k, ok := s.out.keys.(*ctrHMAC); ok {
+			out = append(out, k.iv[:])
+		}
 	}
 	if i := p.pending; i != nil {
 		out = append(out, i.ck1.Expose(), i.private.Bytes())
@@ -123,7 +133,7 @@ func RebuildResp(b []byte) ([]byte, bool) {
 	if !ok {
 		return nil, false
 	}
-	return append(append(h.append(nil), m.point...), m.sealed...), true
+	return slices.Concat(h.append(nil), m.point, m.kem, m.sealed), true
 }
 
 // ChainKeys returns the live chain keys of the current session, sending and receiving. They change under the caller.

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"crypto/ecdh"
+	"crypto/mlkem"
 	"crypto/subtle"
 	"encoding/binary"
 	"fmt"
@@ -17,7 +18,8 @@ type initiation struct {
 	epoch   uint64
 	created time.Time
 	offered uint16
-	private *ecdh.PrivateKey // e_I
+	private *ecdh.PrivateKey           // e_I
+	kem     *mlkem.DecapsulationKey768 // nil unless offered
 	clear   []byte
 	th1     [hashSize]byte
 	ck1     secret.Bytes
@@ -33,7 +35,7 @@ func (i *initiation) wipe() {
 	}
 	i.ck1.Wipe()
 	clear(i.early)
-	i.private = nil
+	i.private, i.kem = nil, nil
 }
 
 func (p *Peer) flags() byte {
@@ -54,15 +56,20 @@ func (p *Peer) initiate(now time.Time) (*initiation, error) {
 		return nil, fmt.Errorf("e2e: take epoch: the store gave %d after %d", epoch, p.ownEpoch)
 	}
 	p.ownEpoch = epoch
-	i := &initiation{epoch: epoch, suite: slices.Min(p.suites), created: now}
-	for _, s := range p.suites {
-		i.offered |= s.offer()
-	}
-	if i.private, err = p.newKey(); err != nil {
+	i := &initiation{epoch: epoch, created: now, offered: offersOf(p.suites)}
+	i.suite = initSuite(i.offered)
+	if i.private, err = p.random.key(); err != nil {
 		return nil, fmt.Errorf("e2e: make ephemeral key: %w", err)
 	}
+	var kem []byte
+	if i.offered&kemOffers != 0 {
+		if i.kem, err = p.random.kemKey(); err != nil {
+			return nil, fmt.Errorf("e2e: make ephemeral key: %w", err)
+		}
+		kem = i.kem.EncapsulationKey().Bytes()
+	}
 	h := header{typ: TypeInit, suite: i.suite, flags: p.flags(), id: p.hint}
-	i.clear = appendInitClear(nil, h, epoch, i.offered, compress(i.private.PublicKey()))
+	i.clear = appendInitClear(nil, h, epoch, i.offered, compress(i.private.PublicKey()), kem)
 	i.th1 = transcript1(p.th0, i.clear)
 	es, err := i.private.ECDH(p.remote.agreement)
 	if err != nil {
@@ -127,7 +134,7 @@ func (p *Peer) checkInit(h header, record []byte) (initRecord, error) {
 		return m, unauthentic(&p.count.badMAC)
 	}
 	// An echo answers a CHALLENGE, and this version sends none.
-	if !slices.Contains(p.suites, h.suite) || m.echo != nil {
+	if choose(p.suites, m.offered) == 0 || m.echo != nil {
 		return m, unauthentic(&p.count.unsupported)
 	}
 	return m, nil
@@ -138,6 +145,7 @@ type opening struct {
 	epoch   uint64
 	suite   Suite // chosen for RESP and what follows
 	public  *ecdh.PublicKey
+	kem     *mlkem.EncapsulationKey768 // nil unless the suite wants it
 	th1     [hashSize]byte
 	ck1     secret.Bytes
 	sealed  []byte // ct1, a copy
@@ -166,10 +174,11 @@ func (p *Peer) openInit(m initRecord, record []byte) (*opening, error) {
 		o.ck1.Wipe()
 		return nil, unauthentic(&p.count.badTag)
 	}
-	for _, s := range p.suites {
-		if m.offered&s.offer() != 0 {
-			o.suite = s
-			break
+	if o.suite = choose(p.suites, m.offered); o.suite.kem() {
+		if o.kem, err = mlkem.NewEncapsulationKey768(m.kem); err != nil {
+			o.ck1.Wipe()
+			clear(plain)
+			return nil, unauthentic(&p.count.badPoint)
 		}
 	}
 	o.payload = plain[capsSize:]
@@ -181,7 +190,7 @@ func (p *Peer) openInit(m initRecord, record []byte) (*opening, error) {
 // respond makes RESP with payload, and the secrets of a session: ck3 and TH3. o.ck1 is used up.
 func (p *Peer) respond(o *opening, payload []byte) (resp []byte, ck3 secret.Bytes, th3 [hashSize]byte, err error) {
 	defer o.ck1.Wipe()
-	private, err := p.newKey()
+	private, err := p.random.key()
 	if err != nil {
 		return nil, ck3, th3, fmt.Errorf("e2e: make ephemeral key: %w", err)
 	}
@@ -195,11 +204,16 @@ func (p *Peer) respond(o *opening, payload []byte) (resp []byte, ck3 secret.Byte
 		return nil, ck3, th3, fmt.Errorf("e2e: agree with peer's key: %w", err)
 	}
 	defer clear(se)
+	var shared, kem []byte
+	if o.kem != nil {
+		shared, kem = p.random.encapsulate(o.kem)
+		defer clear(shared)
+	}
 
 	h := header{typ: TypeResp, suite: o.suite, flags: p.flags(), id: p.hint}
-	respClear := appendRespClear(nil, h, compress(private.PublicKey()))
+	respClear := appendRespClear(nil, h, compress(private.PublicKey()), kem)
 	th2 := transcript2(o.th1, o.sealed, respClear)
-	ck3 = chainRESP(o.ck1, ee, se)
+	ck3 = chainRESP(o.ck1, ee, shared, se)
 	keys, err := messageKeys(o.suite, ck3, labelM2, th2)
 	if err != nil {
 		return nil, ck3, th3, err
@@ -210,9 +224,9 @@ func (p *Peer) respond(o *opening, payload []byte) (resp []byte, ck3 secret.Byte
 	return resp, ck3, transcript3(th2, resp[len(respClear):]), nil
 }
 
-// chainRESP goes from ck1 to ck3.
-func chainRESP(ck1 secret.Bytes, ee, se []byte) secret.Bytes {
-	ck2 := extract(ck1.Expose(), ee)
+// chainRESP goes from ck1 to ck3. shared is ML-KEM's, or nil.
+func chainRESP(ck1 secret.Bytes, ee, shared, se []byte) secret.Bytes {
+	ck2 := extract2(ck1.Expose(), ee, shared)
 	defer ck2.Wipe()
 	return extract(ck2.Expose(), se)
 }
@@ -241,8 +255,16 @@ func (p *Peer) openResp(i *initiation, h header, record []byte) (payload []byte,
 	}
 	defer clear(se)
 
+	var shared []byte
+	if m.kem != nil {
+		if shared, err = i.kem.Decapsulate(m.kem); err != nil {
+			return nil, ck3, th3, unauthentic(&p.count.malformed) // the length was checked: never
+		}
+		defer clear(shared)
+	}
+
 	th2 := transcript2(i.th1, i.sealed, m.clear)
-	ck3 = chainRESP(i.ck1, ee, se)
+	ck3 = chainRESP(i.ck1, ee, shared, se)
 	keys, err := messageKeys(m.suite, ck3, labelM2, th2)
 	if err != nil {
 		return nil, ck3, th3, err

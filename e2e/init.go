@@ -17,19 +17,12 @@ type initRecord struct {
 	mac1   []byte
 }
 
-// offer is the bit of a suite in INIT's offered suites.
-func (s Suite) offer() uint16 { return 1 << (s - 1) }
-
-const (
-	kemOffers = uint16(1<<(suiteCTRHMACKEM-1) | 1<<(suiteGCMKEM-1))
-	allOffers = uint16(1<<lastSuite - 1)
-)
-
-func appendInitClear(b []byte, h header, epoch uint64, offered uint16, point []byte) []byte {
+func appendInitClear(b []byte, h header, epoch uint64, offered uint16, point, kem []byte) []byte {
 	b = h.append(b)
 	b = binary.BigEndian.AppendUint64(b, epoch)
 	b = binary.BigEndian.AppendUint16(b, offered)
-	return append(b, point...)
+	b = append(b, point...)
+	return append(b, kem...)
 }
 
 // parseInit splits an INIT whose header is h.
@@ -41,7 +34,7 @@ func parseInit(h header, b []byte) (initRecord, bool) {
 	m.epoch = binary.BigEndian.Uint64(b[headerSize:])
 	m.offered = binary.BigEndian.Uint16(b[headerSize+8:])
 	// An unknown suite may change the layout, so it cannot be passed over.
-	if m.offered&^allOffers != 0 || m.offered&h.suite.offer() == 0 {
+	if m.offered&^allOffers != 0 || h.suite != initSuite(m.offered) {
 		return m, false
 	}
 	n := headerSize + 8 + 2

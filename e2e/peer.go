@@ -60,7 +60,9 @@ type Config struct {
 	// Profile is pinned at commissioning. The zero value is ProfileEphemeral.
 	Profile Profile
 
-	// Suites in the order of preference; none means SuiteCTRHMAC. The responder chooses.
+	// Suites in the order of preference; none means SuiteCTRHMAC. The initiator offers all of them, the responder chooses the first
+	// of its own that is offered, and both the offer and the choice are part of the transcript. Unlike all else here, the lists of
+	// the two sides need but one suite in common.
 	Suites []Suite
 
 	// Epochs is required: the two durable numbers of this binding.
@@ -87,7 +89,7 @@ type Peer struct {
 	mk    secret.Bytes
 	count counters
 
-	newKey func() (*ecdh.PrivateKey, error) // tests replace it
+	random random // tests replace it
 
 	// hs lets one handshake run at a time, across calls of Epochs and Key. It guards the block below; pending and wiped
 	// change under both mutexes and are read under either. Lock hs before mu.
@@ -158,14 +160,9 @@ func newPeer(cfg Config, self, remote party, psk []byte) (*Peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	suites := slices.Clone(cfg.Suites)
-	if len(suites) == 0 {
-		suites = []Suite{SuiteCTRHMAC}
-	}
-	for _, s := range suites {
-		if !s.implemented() {
-			return nil, fmt.Errorf("e2e: suite 0x%02x is not supported", byte(s))
-		}
+	suites, err := checkSuites(cfg.Suites)
+	if err != nil {
+		return nil, err
 	}
 	switch {
 	case cfg.Profile != ProfileEphemeral:
@@ -196,7 +193,7 @@ func newPeer(cfg Config, self, remote party, psk []byte) (*Peer, error) {
 		selfB:   rank(self.role) > rank(remote.role),
 		oneShot: rank(self.role) == 3 || rank(remote.role) == 3,
 		profile: cfg.Profile, suites: suites, limits: limits, key: cfg.Key, epochs: cfg.Epochs,
-		newKey: func() (*ecdh.PrivateKey, error) { return ecdh.P256().GenerateKey(rand.Reader) },
+		random: system,
 	}
 	a, b := self, remote
 	if p.selfB {

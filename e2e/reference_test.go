@@ -6,9 +6,12 @@ import (
 	"crypto/cipher"
 	"crypto/ecdh"
 	"crypto/hmac"
+	"crypto/mlkem"
+	"crypto/mlkem/mlkemtest"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"slices"
 )
 
 // A second implementation of docs/protocol.md, in a straight line, from the primitives alone: it shares no code with the package. It
@@ -58,6 +61,8 @@ type vector struct {
 	Suite       byte     `json:"suite"`
 	EphemeralI  hexBytes `json:"ephemeral_private_initiator"`
 	EphemeralR  hexBytes `json:"ephemeral_private_responder"`
+	KEMSeed     hexBytes `json:"mlkem_seed_initiator,omitempty"`   // d ‖ z of FIPS 203
+	KEMRandom   hexBytes `json:"mlkem_random_responder,omitempty"` // m of FIPS 203
 	Early       hexBytes `json:"init_payload"`
 	Reply       hexBytes `json:"resp_payload"`
 
@@ -72,6 +77,7 @@ type vector struct {
 	TH1    hexBytes `json:"th1"`
 	CK1    hexBytes `json:"ck1"`
 	K1     hexBytes `json:"k1"`
+	KEMSS  hexBytes `json:"mlkem_shared,omitempty"`
 	CK2    hexBytes `json:"ck2"`
 	CK3    hexBytes `json:"ck3"`
 	TH2    hexBytes `json:"th2"`
@@ -132,7 +138,7 @@ func refKey(b []byte) *ecdh.PrivateKey {
 
 func lp(b []byte) []byte { return append([]byte{byte(len(b) >> 8), byte(len(b))}, b...) }
 
-// refSeal is suite 0x01: keys is SEK ‖ SAK ‖ IV.
+// refSeal seals under the suite that header names: keys is SEK ‖ SAK ‖ IV.
 func refSeal(keys, th []byte, counter uint32, header, plain []byte) []byte {
 	nonce := append(bytes.Clone(keys[64:76]), 0, 0, 0, 0)
 	for i := range 4 {
@@ -141,6 +147,13 @@ func refSeal(keys, th []byte, counter uint32, header, plain []byte) []byte {
 	block, err := aes.NewCipher(keys[:32])
 	if err != nil {
 		panic(err)
+	}
+	if header[1]%2 == 0 {
+		g, err := cipher.NewGCM(block)
+		if err != nil {
+			panic(err)
+		}
+		return g.Seal(nil, nonce[:12], plain, append(bytes.Clone(th), header...))
 	}
 	ct := make([]byte, len(plain))
 	cipher.NewCTR(block, nonce).XORKeyStream(ct, plain)
@@ -170,10 +183,23 @@ func (v *vector) compute() {
 	header := func(typ, suite, flags byte) []byte {
 		return append(append([]byte{0x10 | typ, suite, flags | v.Profile<<4, 0}, v.Hint...), 0, 0, 0, 0)
 	}
-	hI := header(1, v.Suite, flagI)
+	hI := header(1, v.initSuite(), flagI)
 	initClear := binary.BigEndian.AppendUint64(bytes.Clone(hI), v.Epoch)
 	initClear = binary.BigEndian.AppendUint16(initClear, v.Offered)
 	initClear = append(initClear, refPoint(eI)...)
+	var ciphertext []byte
+	if v.Offered&0xc != 0 {
+		dk, err := mlkem.NewDecapsulationKey768(v.KEMSeed)
+		if err != nil {
+			panic(err)
+		}
+		initClear = append(initClear, dk.EncapsulationKey().Bytes()...)
+		if v.Suite > 2 {
+			if v.KEMSS, ciphertext, err = mlkemtest.Encapsulate768(dk.EncapsulationKey(), v.KEMRandom); err != nil {
+				panic(err)
+			}
+		}
+	}
 	if v.oddInit != nil {
 		initClear = v.oddInit(initClear)
 		hI = initClear[:16:16]
@@ -190,9 +216,9 @@ func (v *vector) compute() {
 	if v.oddResp != nil {
 		hR = v.oddResp(hR)
 	}
-	respClear := append(bytes.Clone(hR), refPoint(eR)...)
+	respClear := slices.Concat(hR, refPoint(eR), ciphertext)
 	v.TH2 = refHash(v.TH1, binary.BigEndian.AppendUint32(nil, uint32(len(ct1))), ct1, respClear)
-	v.CK2 = refHMAC(v.CK1, refDH(eI, eR))
+	v.CK2 = refHMAC(v.CK1, refDH(eI, eR), v.KEMSS)
 	v.CK3 = refHMAC(v.CK2, refDH(eR, sI))
 	v.K2 = refExpand(v.CK3, "semio-e2e/1 m2", v.TH2, 76)
 	ct2 := refSeal(v.K2, v.TH2, 0, hR, append(bytes.Clone(caps), v.Reply...))
@@ -205,6 +231,16 @@ func (v *vector) compute() {
 	for i := range v.Messages {
 		v.seal(&v.Messages[i])
 	}
+}
+
+// initSuite is the suite of INIT's header: CTR and HMAC wherever they are offered.
+func (v *vector) initSuite() byte {
+	for _, s := range []byte{1, 3, 2, 4} {
+		if v.Offered>>(s-1)&1 == 1 {
+			return s
+		}
+	}
+	panic("nothing offered")
 }
 
 func (v *vector) seal(m *refMessage) {

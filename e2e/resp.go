@@ -4,22 +4,30 @@ package e2e
 type respRecord struct {
 	header
 	point  []byte // e_R, compressed
-	clear  []byte // header ‖ point
+	clear  []byte // header to point or ML-KEM ciphertext
+	kem    []byte // ML-KEM ciphertext, 1,088 bytes or nil
 	sealed []byte // enc(caps ‖ data) ‖ tag
 }
 
-func appendRespClear(b []byte, h header, point []byte) []byte {
-	return append(h.append(b), point...)
+func appendRespClear(b []byte, h header, point, kem []byte) []byte {
+	b = append(h.append(b), point...)
+	return append(b, kem...)
 }
 
 // parseResp splits a RESP whose header is h.
 func parseResp(h header, b []byte) (respRecord, bool) {
 	m := respRecord{header: h}
-	// The suites with ML-KEM have a ciphertext behind the point; this version never offers them.
-	if !h.suite.implemented() || len(b) < minRespSize || len(b) > minRespSize+MaxPayload {
+	size := respClearSize
+	if h.suite.kem() {
+		size += kemCipherSize
+	}
+	if n := len(b) - size - (minRespSize - respClearSize); n < 0 || n > MaxPayload {
 		return m, false
 	}
 	m.point = b[headerSize:respClearSize]
-	m.clear, m.sealed = b[:respClearSize], b[respClearSize:]
+	if h.suite.kem() {
+		m.kem = b[respClearSize:size]
+	}
+	m.clear, m.sealed = b[:size], b[size:]
 	return m, true
 }

@@ -1,6 +1,9 @@
 package e2e
 
-import "encoding/binary"
+import (
+	"crypto/mlkem"
+	"encoding/binary"
+)
 
 // Type is a record's type: the low nibble of its first byte.
 type Type byte
@@ -12,21 +15,6 @@ const (
 	TypeResp      Type = 2
 	TypeClose     Type = 3
 	TypeChallenge Type = 4 // reserved: refused in this version
-)
-
-// Suite names the algorithms of a session.
-type Suite byte
-
-// The suites. Those not listed are refused.
-const (
-	// SuiteCTRHMAC is P-256, AES-256-CTR and HMAC-SHA-256 cut to 128 bits, encrypt-then-MAC: the paper's SEK and SAK.
-	SuiteCTRHMAC Suite = 0x01
-)
-
-const (
-	suiteCTRHMACKEM Suite = 0x03 // SuiteCTRHMAC with ML-KEM-768
-	suiteGCMKEM     Suite = 0x04
-	lastSuite             = suiteGCMKEM
 )
 
 // Profile is the shape of the handshake, pinned at commissioning on both sides.
@@ -51,7 +39,8 @@ const (
 	echoSize      = 16
 	hintSize      = 8
 	sessionIDSize = 8
-	kemKeySize    = 1184 // ML-KEM-768 encapsulation key
+	kemKeySize    = mlkem.EncapsulationKeySize768 // 1,184
+	kemCipherSize = mlkem.CiphertextSize768       // 1,088
 
 	initClearSize = headerSize + 8 + 2 + pointSize // without echo and ML-KEM key
 	respClearSize = headerSize + pointSize
