@@ -30,6 +30,9 @@ func NewPlainPeer(cfg Config, self, remote PlainParty, psk []byte) (*Peer, error
 // SetEphemeral makes the peer use the given keys, in order, instead of random ones.
 func SetEphemeral(p *Peer, next func() (*ecdh.PrivateKey, error)) { p.random.key = next }
 
+// SetNonce does the same for ProfileStatic.
+func SetNonce(p *Peer, n []byte) { p.random.nonce = func() []byte { return slices.Clone(n) } }
+
 // SetKEM does the same for ML-KEM: the initiator's key, and what the responder encapsulates.
 func SetKEM(p *Peer, key *mlkem.DecapsulationKey768, shared, ciphertext []byte) {
 	p.random.kemKey = func() (*mlkem.DecapsulationKey768, error) { return key, nil }
@@ -93,7 +96,10 @@ func Secrets(p *Peer) [][]byte {
 		}
 	}
 	if i := p.pending; i != nil {
-		out = append(out, i.ck1.Expose(), i.private.Bytes())
+		out = append(out, i.ck1.Expose())
+		if i.private != nil {
+			out = append(out, i.private.Bytes())
+		}
 	}
 	return out
 }
@@ -117,7 +123,7 @@ func RebuildInit(b []byte) ([]byte, bool) {
 	whole := h.append(nil)
 	whole = binary.BigEndian.AppendUint64(whole, m.epoch)
 	whole = binary.BigEndian.AppendUint16(whole, m.offered)
-	for _, part := range [][]byte{m.echo, m.point, m.kem, m.sealed, m.mac1} {
+	for _, part := range [][]byte{m.echo, m.share, m.kem, m.sealed, m.mac1} {
 		whole = append(whole, part...)
 	}
 	return whole, true
@@ -133,7 +139,7 @@ func RebuildResp(b []byte) ([]byte, bool) {
 	if !ok {
 		return nil, false
 	}
-	return slices.Concat(h.append(nil), m.point, m.kem, m.sealed), true
+	return slices.Concat(h.append(nil), m.share, m.kem, m.sealed), true
 }
 
 // ChainKeys returns the live chain keys of the current session, sending and receiving. They change under the caller.

@@ -18,7 +18,7 @@ type initiation struct {
 	epoch   uint64
 	created time.Time
 	offered uint16
-	private *ecdh.PrivateKey           // e_I
+	private *ecdh.PrivateKey           // of e_I, nil in ProfileStatic
 	kem     *mlkem.DecapsulationKey768 // nil unless offered
 	clear   []byte
 	th1     [hashSize]byte
@@ -58,8 +58,9 @@ func (p *Peer) initiate(now time.Time) (*initiation, error) {
 	p.ownEpoch = epoch
 	i := &initiation{epoch: epoch, created: now, offered: offersOf(p.suites)}
 	i.suite = initSuite(i.offered)
-	if i.private, err = p.random.key(); err != nil {
-		return nil, fmt.Errorf("e2e: make ephemeral key: %w", err)
+	var share []byte
+	if i.private, share, err = p.newShare(); err != nil {
+		return nil, err
 	}
 	var kem []byte
 	if i.offered&kemOffers != 0 {
@@ -69,15 +70,10 @@ func (p *Peer) initiate(now time.Time) (*initiation, error) {
 		kem = i.kem.EncapsulationKey().Bytes()
 	}
 	h := header{typ: TypeInit, suite: i.suite, flags: p.flags(), id: p.hint}
-	i.clear = appendInitClear(nil, h, epoch, i.offered, compress(i.private.PublicKey()), kem)
+	i.clear = appendInitClear(nil, h, epoch, i.offered, share, kem)
 	i.th1 = transcript1(p.th0, i.clear)
-	es, err := i.private.ECDH(p.remote.agreement)
-	if err != nil {
-		return nil, fmt.Errorf("e2e: agree with peer's key: %w", err)
-	}
-	defer clear(es)
-	i.ck1 = extract(p.mk.Expose(), es)
-	return i, nil
+	i.ck1, err = p.chainInit(i.private, p.remote.agreement, share)
+	return i, err
 }
 
 // sealInit ends INIT. It is called once: the keys and the counter 0 serve one payload. It wants hs.
@@ -143,8 +139,8 @@ func (p *Peer) checkInit(h header, record []byte) (initRecord, error) {
 // opening is the responder's state of one handshake, from an authentic INIT to RESP.
 type opening struct {
 	epoch   uint64
-	suite   Suite // chosen for RESP and what follows
-	public  *ecdh.PublicKey
+	suite   Suite                      // chosen for RESP and what follows
+	public  *ecdh.PublicKey            // e_I, nil in ProfileStatic
 	kem     *mlkem.EncapsulationKey768 // nil unless the suite wants it
 	th1     [hashSize]byte
 	ck1     secret.Bytes
@@ -155,16 +151,14 @@ type opening struct {
 
 // openInit does the expensive half. It wants hs, since it calls Key.
 func (p *Peer) openInit(m initRecord, record []byte) (*opening, error) {
-	public, err := decompress(m.point)
+	public, err := p.parseShare(m.share)
 	if err != nil {
-		return nil, unauthentic(&p.count.badPoint)
+		return nil, err
 	}
-	es, err := p.key.ECDH(public)
-	if err != nil {
-		return nil, fmt.Errorf("e2e: agree with ephemeral key: %w", err)
+	o := &opening{epoch: m.epoch, public: public, th1: transcript1(p.th0, m.clear)}
+	if o.ck1, err = p.chainInit(p.key, public, m.share); err != nil {
+		return nil, err
 	}
-	defer clear(es)
-	o := &opening{epoch: m.epoch, public: public, th1: transcript1(p.th0, m.clear), ck1: extract(p.mk.Expose(), es)}
 	keys, err := messageKeys(m.suite, o.ck1, labelM1, o.th1)
 	if err != nil {
 		return nil, err
@@ -190,20 +184,10 @@ func (p *Peer) openInit(m initRecord, record []byte) (*opening, error) {
 // respond makes RESP with payload, and the secrets of a session: ck3 and TH3. o.ck1 is used up.
 func (p *Peer) respond(o *opening, payload []byte) (resp []byte, ck3 secret.Bytes, th3 [hashSize]byte, err error) {
 	defer o.ck1.Wipe()
-	private, err := p.random.key()
+	private, share, err := p.newShare()
 	if err != nil {
-		return nil, ck3, th3, fmt.Errorf("e2e: make ephemeral key: %w", err)
+		return nil, ck3, th3, err
 	}
-	ee, err := private.ECDH(o.public)
-	if err != nil {
-		return nil, ck3, th3, fmt.Errorf("e2e: agree with ephemeral key: %w", err)
-	}
-	defer clear(ee)
-	se, err := private.ECDH(p.remote.agreement)
-	if err != nil {
-		return nil, ck3, th3, fmt.Errorf("e2e: agree with peer's key: %w", err)
-	}
-	defer clear(se)
 	var shared, kem []byte
 	if o.kem != nil {
 		shared, kem = p.random.encapsulate(o.kem)
@@ -211,9 +195,12 @@ func (p *Peer) respond(o *opening, payload []byte) (resp []byte, ck3 secret.Byte
 	}
 
 	h := header{typ: TypeResp, suite: o.suite, flags: p.flags(), id: p.hint}
-	respClear := appendRespClear(nil, h, compress(private.PublicKey()), kem)
+	respClear := appendRespClear(nil, h, share, kem)
 	th2 := transcript2(o.th1, o.sealed, respClear)
-	ck3 = chainRESP(o.ck1, ee, shared, se)
+	ck3, err = p.chainResp(o.ck1, agreement{private, o.public}, agreement{private, p.remote.agreement}, share, shared)
+	if err != nil {
+		return nil, ck3, th3, err
+	}
 	keys, err := messageKeys(o.suite, ck3, labelM2, th2)
 	if err != nil {
 		return nil, ck3, th3, err
@@ -222,13 +209,6 @@ func (p *Peer) respond(o *opening, payload []byte) (resp []byte, ck3 secret.Byte
 	defer clear(plain)
 	resp = keys.seal(slices.Clone(respClear), 0, respClear[:headerSize], plain)
 	return resp, ck3, transcript3(th2, resp[len(respClear):]), nil
-}
-
-// chainRESP goes from ck1 to ck3. shared is ML-KEM's, or nil.
-func chainRESP(ck1 secret.Bytes, ee, shared, se []byte) secret.Bytes {
-	ck2 := extract2(ck1.Expose(), ee, shared)
-	defer ck2.Wipe()
-	return extract(ck2.Expose(), se)
 }
 
 // openResp verifies a RESP to i and ends the handshake: payload, ck3 and TH3. i stays as it is. It wants hs, since it calls Key.
@@ -240,20 +220,10 @@ func (p *Peer) openResp(i *initiation, h header, record []byte) (payload []byte,
 	if i.offered&m.suite.offer() == 0 {
 		return nil, ck3, th3, unauthentic(&p.count.unsupported)
 	}
-	public, err := decompress(m.point)
+	public, err := p.parseShare(m.share)
 	if err != nil {
-		return nil, ck3, th3, unauthentic(&p.count.badPoint)
+		return nil, ck3, th3, err
 	}
-	ee, err := i.private.ECDH(public)
-	if err != nil {
-		return nil, ck3, th3, fmt.Errorf("e2e: agree with ephemeral key: %w", err)
-	}
-	defer clear(ee)
-	se, err := p.key.ECDH(public)
-	if err != nil {
-		return nil, ck3, th3, fmt.Errorf("e2e: agree with ephemeral key: %w", err)
-	}
-	defer clear(se)
 
 	var shared []byte
 	if m.kem != nil {
@@ -264,7 +234,10 @@ func (p *Peer) openResp(i *initiation, h header, record []byte) (payload []byte,
 	}
 
 	th2 := transcript2(i.th1, i.sealed, m.clear)
-	ck3 = chainRESP(i.ck1, ee, shared, se)
+	ck3, err = p.chainResp(i.ck1, agreement{i.private, public}, agreement{p.key, public}, m.share, shared)
+	if err != nil {
+		return nil, ck3, th3, err
+	}
 	keys, err := messageKeys(m.suite, ck3, labelM2, th2)
 	if err != nil {
 		return nil, ck3, th3, err

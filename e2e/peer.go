@@ -57,7 +57,8 @@ type Config struct {
 	// from local configuration, never from what the platform sends.
 	RequirePSK bool
 
-	// Profile is pinned at commissioning. The zero value is ProfileEphemeral.
+	// Profile is pinned at commissioning: it is part of the transcript, and no message can change it. The zero value is
+	// ProfileEphemeral.
 	Profile Profile
 
 	// Suites in the order of preference; none means SuiteCTRHMAC. The initiator offers all of them, the responder chooses the first
@@ -165,7 +166,7 @@ func newPeer(cfg Config, self, remote party, psk []byte) (*Peer, error) {
 		return nil, err
 	}
 	switch {
-	case cfg.Profile != ProfileEphemeral:
+	case !cfg.Profile.implemented():
 		return nil, fmt.Errorf("e2e: profile %d is not supported", cfg.Profile)
 	case cfg.Key == nil || cfg.Epochs == nil:
 		return nil, errors.New("e2e: Config needs Key and Epochs")

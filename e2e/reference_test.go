@@ -61,6 +61,8 @@ type vector struct {
 	Suite       byte     `json:"suite"`
 	EphemeralI  hexBytes `json:"ephemeral_private_initiator"`
 	EphemeralR  hexBytes `json:"ephemeral_private_responder"`
+	NonceI      hexBytes `json:"nonce_initiator,omitempty"` // profile 1, in the place of the ephemeral keys
+	NonceR      hexBytes `json:"nonce_responder,omitempty"`
 	KEMSeed     hexBytes `json:"mlkem_seed_initiator,omitempty"`   // d ‖ z of FIPS 203
 	KEMRandom   hexBytes `json:"mlkem_random_responder,omitempty"` // m of FIPS 203
 	Early       hexBytes `json:"init_payload"`
@@ -163,7 +165,12 @@ func refSeal(keys, th []byte, counter uint32, header, plain []byte) []byte {
 // compute fills in everything but the inputs; of a message it wants From, Type, Flags, Counter and Plain.
 func (v *vector) compute() {
 	a, b := refKey(v.A.Agreement), refKey(v.B.Agreement)
-	eI, eR := refKey(v.EphemeralI), refKey(v.EphemeralR)
+	var eI, eR *ecdh.PrivateKey
+	shareI, shareR := []byte(v.NonceI), []byte(v.NonceR)
+	if v.Profile == 0 {
+		eI, eR = refKey(v.EphemeralI), refKey(v.EphemeralR)
+		shareI, shareR = refPoint(eI), refPoint(eR)
+	}
 	sI, sR, flagI, flagR := a, b, byte(0), byte(1)
 	if v.Initiator == "B" {
 		sI, sR, flagI, flagR = b, a, 1, 0
@@ -186,7 +193,7 @@ func (v *vector) compute() {
 	hI := header(1, v.initSuite(), flagI)
 	initClear := binary.BigEndian.AppendUint64(bytes.Clone(hI), v.Epoch)
 	initClear = binary.BigEndian.AppendUint16(initClear, v.Offered)
-	initClear = append(initClear, refPoint(eI)...)
+	initClear = append(initClear, shareI...)
 	var ciphertext []byte
 	if v.Offered&0xc != 0 {
 		dk, err := mlkem.NewDecapsulationKey768(v.KEMSeed)
@@ -205,7 +212,11 @@ func (v *vector) compute() {
 		hI = initClear[:16:16]
 	}
 	v.TH1 = refHash(v.TH0, initClear)
-	v.CK1 = refHMAC(v.MK, refDH(eI, sR))
+	if v.Profile == 0 {
+		v.CK1 = refHMAC(v.MK, refDH(eI, sR))
+	} else {
+		v.CK1 = refHMAC(v.MK, v.NonceI)
+	}
 	v.K1 = refExpand(v.CK1, "semio-e2e/1 m1", v.TH1, 76)
 	caps := []byte{0, 0, 0, 0}
 	ct1 := refSeal(v.K1, v.TH1, 0, hI, append(bytes.Clone(caps), v.Early...))
@@ -216,10 +227,14 @@ func (v *vector) compute() {
 	if v.oddResp != nil {
 		hR = v.oddResp(hR)
 	}
-	respClear := slices.Concat(hR, refPoint(eR), ciphertext)
+	respClear := slices.Concat(hR, shareR, ciphertext)
 	v.TH2 = refHash(v.TH1, binary.BigEndian.AppendUint32(nil, uint32(len(ct1))), ct1, respClear)
-	v.CK2 = refHMAC(v.CK1, refDH(eI, eR), v.KEMSS)
-	v.CK3 = refHMAC(v.CK2, refDH(eR, sI))
+	if v.Profile == 0 {
+		v.CK2 = refHMAC(v.CK1, refDH(eI, eR), v.KEMSS)
+		v.CK3 = refHMAC(v.CK2, refDH(eR, sI))
+	} else {
+		v.CK3 = refHMAC(v.CK1, v.NonceR, v.KEMSS)
+	}
 	v.K2 = refExpand(v.CK3, "semio-e2e/1 m2", v.TH2, 76)
 	ct2 := refSeal(v.K2, v.TH2, 0, hR, append(bytes.Clone(caps), v.Reply...))
 	v.Resp = append(respClear, ct2...)

@@ -90,7 +90,19 @@ func positive() []*vector {
 		v.Early, v.Reply, v.Messages = []byte("poll"), []byte("no orders"), nil
 		all = append(all, v)
 	}
-	return all
+	for suite := byte(1); suite <= 4; suite++ {
+		all = append(all, static(variant(fmt.Sprintf("static profile, suite 0x%02x", suite), dev, app, psk[:], 1<<(suite-1), suite)))
+	}
+	five := static(variant("one-shot, static profile", app, plat, nil, 1, 1))
+	five.Early, five.Reply, five.Messages = []byte("connect D-METER-1"), []byte("done"), nil
+	return append(all, five)
+}
+
+// static turns v into a vector of ProfileStatic.
+func static(v *vector) *vector {
+	i, r := sha256.Sum256([]byte("vector n_I "+v.Name)), sha256.Sum256([]byte("vector n_R "+v.Name))
+	v.Profile, v.EphemeralI, v.EphemeralR, v.NonceI, v.NonceR = 1, nil, nil, i[:], r[:]
+	return v
 }
 
 // variant is a session that A starts, with early data, and a few messages.
@@ -253,6 +265,16 @@ func refusals(v *vector) []negative {
 	add("RESP of another suite", "A", "initiated", flip(resp, 1, 5))
 	other = odd(func(o *vector) { o.Early = []byte("21.3 degrees") })
 	add("RESP to another INIT", "A", "initiated", other.Resp)
+	if v.Profile == 1 {
+		add("INIT with another nonce, outer MAC right", "B", "new", remac(flip(init, 26, 1)))
+		add("INIT under the ephemeral profile", "B", "new", remac(flip(init, 2, 0x10)))
+		add("RESP with another nonce", "A", "initiated", flip(resp, 47, 1))
+		add("RESP under the ephemeral profile", "A", "initiated", flip(resp, 2, 0x10))
+		other = odd(func(o *vector) {
+			o.Profile, o.EphemeralI, o.EphemeralR = 0, fixedKey("vector e_I "+o.Name).Bytes(), fixedKey("vector e_R "+o.Name).Bytes()
+		})
+		add("INIT of the same pair in the ephemeral profile", "B", "new", other.Init)
+	}
 	if v.Offered&0xc != 0 {
 		key := point - 1184
 		add("INIT with another ML-KEM key, outer MAC right", "B", "new", remac(flip(init, key, 1)))
@@ -307,6 +329,10 @@ func vectorPeers(t *testing.T, v *vector) (a, b *e2e.Peer) {
 			ephemeral = v.EphemeralI
 		}
 		e2e.SetEphemeral(p, func() (*ecdh.PrivateKey, error) { return refKey(ephemeral), nil })
+		e2e.SetNonce(p, v.NonceR)
+		if initiator {
+			e2e.SetNonce(p, v.NonceI)
+		}
 		if v.Offered&0xc != 0 {
 			dk, err := mlkem.NewDecapsulationKey768(v.KEMSeed)
 			require.NoError(t, err)

@@ -25,7 +25,24 @@ const (
 	// ProfileEphemeral adds an ephemeral exchange to each session: forward secrecy, and no key-compromise
 	// impersonation from RESP on. The default.
 	ProfileEphemeral Profile = 0
+
+	// ProfileStatic is the paper's own Diffie-Hellman: the two agreement keys alone, and a random number of each side in each session. It
+	// has NO forward secrecy: who gets either agreement key (and the pre-shared key) later reads everything that was ever recorded,
+	// except what suites 0x03 and 0x04 protect after INIT. It does NOT resist key-compromise impersonation: who has a
+	// side's agreement key (and the pre-shared key) can pose as anybody towards it. What it saves is five key agreements for each
+	// handshake, which then costs a few hash calls. Choose it for hardware that cannot afford them, and for nothing else.
+	ProfileStatic Profile = 1
 )
+
+func (p Profile) implemented() bool { return p <= ProfileStatic }
+
+// shareSize is the length of what a side puts into the handshake: a point or a nonce.
+func (p Profile) shareSize() int {
+	if p == ProfileStatic {
+		return nonceSize
+	}
+	return pointSize
+}
 
 // Sizes of the wire format.
 const (
@@ -35,6 +52,7 @@ const (
 	tagSize       = 16
 	mac1Size      = 16
 	pointSize     = 33
+	nonceSize     = 32 // in the place of a point in ProfileStatic
 	capsSize      = 4
 	echoSize      = 16
 	hintSize      = 8
@@ -42,10 +60,9 @@ const (
 	kemKeySize    = mlkem.EncapsulationKeySize768 // 1,184
 	kemCipherSize = mlkem.CiphertextSize768       // 1,088
 
-	initClearSize = headerSize + 8 + 2 + pointSize // without echo and ML-KEM key
-	respClearSize = headerSize + pointSize
-	minInitSize   = initClearSize + capsSize + tagSize + mac1Size
-	minRespSize   = respClearSize + capsSize + tagSize
+	initClearSize = headerSize + 8 + 2 + pointSize // of ProfileEphemeral, without echo and ML-KEM key
+	initRest      = capsSize + tagSize + mac1Size  // behind the clear part, without payload
+	respRest      = capsSize + tagSize
 	minDataSize   = headerSize + tagSize
 )
 
@@ -57,7 +74,7 @@ const (
 	MaxPayload = 1 << 20
 
 	// MaxRecord is the longest record of any type. A transport may drop what is longer.
-	MaxRecord = initClearSize + echoSize + kemKeySize + capsSize + MaxPayload + tagSize + mac1Size
+	MaxRecord = initClearSize + echoSize + kemKeySize + initRest + MaxPayload
 )
 
 const (
