@@ -146,3 +146,11 @@ func RebuildResp(b []byte) ([]byte, bool) {
 func ChainKeys(p *Peer) [][]byte {
 	return [][]byte{p.current.out.key.Expose(), p.current.in.key.Expose()}
 }
+
+// KeyBefore returns the live chain key of the generation before the one that the current session receives, nil when there is none.
+func KeyBefore(p *Peer) []byte {
+	if p.current.before == nil {
+		return nil
+	}
+	return p.current.before.key.Expose()
+}

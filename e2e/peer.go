@@ -66,6 +66,11 @@ type Config struct {
 	// the two sides need but one suite in common.
 	Suites []Suite
 
+	// Windowed takes a record that up to 63 later ones of its session and direction have overtaken, once, instead of refusing
+	// everything older than the newest. It is for transports that reorder, and concerns what this side receives; the other side
+	// need not know. The order within a session, which the paper asks for, is then the caller's to restore.
+	Windowed bool
+
 	// Epochs is required: the two durable numbers of this binding.
 	Epochs Epochs
 
@@ -82,6 +87,7 @@ type Peer struct {
 	profile      Profile
 	suites       []Suite
 	limits       Limits
+	windowed     bool
 	key          ecdh.KeyExchanger
 	epochs       Epochs
 
@@ -193,7 +199,7 @@ func newPeer(cfg Config, self, remote party, psk []byte) (*Peer, error) {
 		self: self, remote: remote,
 		selfB:   rank(self.role) > rank(remote.role),
 		oneShot: rank(self.role) == 3 || rank(remote.role) == 3,
-		profile: cfg.Profile, suites: suites, limits: limits, key: cfg.Key, epochs: cfg.Epochs,
+		profile: cfg.Profile, suites: suites, limits: limits, windowed: cfg.Windowed, key: cfg.Key, epochs: cfg.Epochs,
 		random: system,
 	}
 	a, b := self, remote

@@ -158,7 +158,7 @@ func (p *Peer) receiveInit(now time.Time, h header, record []byte) (Event, error
 		return Event{}, err
 	}
 	defer ck3.Wipe()
-	s, err := newSession(o.suite, ck3, th3, p.selfB, now)
+	s, err := newSession(o.suite, ck3, th3, p.selfB, p.windowed, now)
 	if err != nil {
 		return Event{}, err
 	}
@@ -224,7 +224,7 @@ func (p *Peer) receiveResp(now time.Time, h header, record []byte) (Event, error
 		return Event{}, err
 	}
 	defer ck3.Wipe()
-	s, err := newSession(h.suite, ck3, th3, p.selfB, i.created)
+	s, err := newSession(h.suite, ck3, th3, p.selfB, p.windowed, i.created)
 	if err != nil {
 		return Event{}, err
 	}

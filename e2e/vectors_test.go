@@ -33,10 +33,25 @@ type negative struct {
 	Error  string   `json:"error"` // "unauthentic", "replay", "stale epoch"
 }
 
+// sequence is what B receives, in this order, after the handshake of a vector.
+type sequence struct {
+	Name     string `json:"name"`
+	Vector   string `json:"vector"`
+	Windowed bool   `json:"windowed"`
+	Steps    []step `json:"steps"`
+}
+
+type step struct {
+	Record hexBytes `json:"record"`
+	Error  string   `json:"error,omitempty"` // none: delivered
+	Plain  hexBytes `json:"plaintext,omitempty"`
+}
+
 type vectors struct {
-	Comment  string     `json:"comment"`
-	Positive []*vector  `json:"positive"`
-	Negative []negative `json:"negative"`
+	Comment   string     `json:"comment"`
+	Positive  []*vector  `json:"positive"`
+	Negative  []negative `json:"negative"`
+	Sequences []sequence `json:"sequences"`
 }
 
 func party(role, id string) refParty {
@@ -230,6 +245,33 @@ func negatives(vs []*vector) []negative {
 	return out
 }
 
+// sequences show the strict and the windowed receiver.
+func sequences(vs []*vector) []sequence {
+	var out []sequence
+	v := vs[0]
+	add := func(name string, windowed bool, steps ...any) { // counter, error, counter, error, …
+		s := sequence{Name: name, Vector: v.Name, Windowed: windowed}
+		for i := 0; i < len(steps); i += 2 {
+			m := refMessage{From: "A", Counter: uint32(steps[i].(int)), Plain: fmt.Appendf(nil, "message %d", steps[i])}
+			v.seal(&m)
+			st := step{Record: m.Record, Error: steps[i+1].(string)}
+			if st.Error == "" {
+				st.Plain = m.Plain
+			}
+			s.Steps = append(s.Steps, st)
+		}
+		out = append(out, s)
+	}
+	const ok, replay, un = "", "replay", "unauthentic"
+	add("strict: gaps are taken, nothing older than the newest", false, 2, ok, 1, replay, 2, replay, 70, ok, 69, replay, 71, ok)
+	add("strict: the keys of an earlier generation are gone", false, 5, ok, 65536, ok, 65535, un, 65536, replay)
+	add("windowed: up to 63 behind, once", true, 2, ok, 1, ok, 1, replay, 65, ok, 2, replay, 3, ok, 66, ok, 4, ok, 67, ok, 4, replay, 131, ok, 68, ok, 67, replay)
+	add("windowed: over a ratchet step", true, 65530, ok, 65540, ok, 65535, ok, 65535, replay, 65536, ok, 65598, ok, 65534, replay, 65599, ok, 65534, un)
+	add("windowed: generations skipped, the one before the newest is kept", true, 1, ok, 3<<16+2, ok, 3<<16-1, ok, 3<<16-61, ok, 3<<16-62, replay, 2<<16-1, un)
+	add("windowed: at most 16 generations ahead", true, 1<<20, ok, 1<<20-1, ok)
+	return out
+}
+
 // refusals are the records that are refused whatever profile and suite v has.
 func refusals(v *vector) []negative {
 	var out []negative
@@ -304,7 +346,7 @@ func refusals(v *vector) []negative {
 }
 
 // vectorPeers makes both sides of v.
-func vectorPeers(t *testing.T, v *vector) (a, b *e2e.Peer) {
+func vectorPeers(t *testing.T, v *vector, change ...func(*e2e.Config)) (a, b *e2e.Peer) {
 	t.Helper()
 	plain := func(p refParty) e2e.PlainParty {
 		return e2e.PlainParty{Role: p.Role[0], Name: p.ID, Cert: [32]byte(p.CertHash), Agree: refKey(p.Agreement).PublicKey()}
@@ -321,6 +363,9 @@ func vectorPeers(t *testing.T, v *vector) (a, b *e2e.Peer) {
 					cfg.Suites = append(cfg.Suites, s)
 				}
 			}
+		}
+		for _, c := range change {
+			c(&cfg)
 		}
 		p, err := e2e.NewPlainPeer(cfg, plain(self), plain(other), v.PSK)
 		require.NoError(t, err)
@@ -374,6 +419,7 @@ func TestVectorFile(t *testing.T) {
 		v.compute()
 	}
 	want.Negative = negatives(want.Positive)
+	want.Sequences = sequences(want.Positive)
 	b, err := json.MarshalIndent(want, "", "  ")
 	require.NoError(t, err)
 	b = append(b, '\n')
@@ -466,6 +512,8 @@ func establishVector(t *testing.T, v *vector, a, b *e2e.Peer) {
 	require.NoError(t, err)
 }
 
+var errorNamed = map[string]error{"unauthentic": e2e.ErrUnauthentic, "replay": e2e.ErrReplay, "stale epoch": e2e.ErrStaleEpoch}
+
 func TestNegativeVectors(t *testing.T) {
 	vs := load(t)
 	byName := map[string]*vector{}
@@ -498,7 +546,7 @@ func TestNegativeVectors(t *testing.T) {
 				to = b
 			}
 			ev, err := to.Receive(start, n.Record)
-			want := map[string]error{"unauthentic": e2e.ErrUnauthentic, "replay": e2e.ErrReplay, "stale epoch": e2e.ErrStaleEpoch}[n.Error]
+			want := errorNamed[n.Error]
 			require.NotNil(t, want)
 			require.ErrorIs(t, err, want)
 			require.Equal(t, e2e.Event{}, ev)
@@ -512,6 +560,26 @@ func TestNegativeVectors(t *testing.T) {
 			if n.State == "established" {
 				_, err := b.Receive(start, v.Messages[1].Record)
 				require.NoError(t, err)
+			}
+		})
+	}
+}
+
+func TestSequences(t *testing.T) {
+	vs := load(t)
+	for _, s := range vs.Sequences {
+		t.Run(s.Name, func(t *testing.T) {
+			i := slices.IndexFunc(vs.Positive, func(v *vector) bool { return v.Name == s.Vector })
+			a, b := vectorPeers(t, vs.Positive[i], func(c *e2e.Config) { c.Windowed = s.Windowed })
+			establishVector(t, vs.Positive[i], a, b)
+			for n, st := range s.Steps {
+				ev, err := b.Receive(start, st.Record)
+				if st.Error != "" {
+					require.Equal(t, errorNamed[st.Error], err, "step %d", n)
+					continue
+				}
+				require.NoError(t, err, "step %d", n)
+				require.Equal(t, string(st.Plain), string(ev.Payload), "step %d", n)
 			}
 		})
 	}
