@@ -13,6 +13,7 @@ import (
 type random struct {
 	key         func() (*ecdh.PrivateKey, error)
 	nonce       func() []byte // 32 bytes
+	challenge   func() [echoSize]byte
 	kemKey      func() (*mlkem.DecapsulationKey768, error)
 	encapsulate func(*mlkem.EncapsulationKey768) (shared, ciphertext []byte)
 }
@@ -23,6 +24,10 @@ var system = random{
 	nonce: func() []byte {
 		n := make([]byte, nonceSize)
 		rand.Read(n)
+		return n
+	},
+	challenge: func() (n [echoSize]byte) {
+		rand.Read(n[:])
 		return n
 	},
 	kemKey:      mlkem.GenerateKey768,

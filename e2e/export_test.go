@@ -33,6 +33,11 @@ func SetEphemeral(p *Peer, next func() (*ecdh.PrivateKey, error)) { p.random.key
 // SetNonce does the same for ProfileStatic.
 func SetNonce(p *Peer, n []byte) { p.random.nonce = func() []byte { return slices.Clone(n) } }
 
+// SetChallenge does it for the nonce of a CHALLENGE.
+func SetChallenge(p *Peer, n []byte) {
+	p.random.challenge = func() [echoSize]byte { return [echoSize]byte(n) }
+}
+
 // SetKEM does the same for ML-KEM: the initiator's key, and what the responder encapsulates.
 func SetKEM(p *Peer, key *mlkem.DecapsulationKey768, shared, ciphertext []byte) {
 	p.random.kemKey = func() (*mlkem.DecapsulationKey768, error) { return key, nil }
@@ -140,6 +145,20 @@ func RebuildResp(b []byte) ([]byte, bool) {
 		return nil, false
 	}
 	return slices.Concat(h.append(nil), m.share, m.kem, m.sealed), true
+}
+
+// RebuildChallenge is RebuildInit for a CHALLENGE.
+func RebuildChallenge(b []byte) ([]byte, bool) {
+	h, ok := parseHeader(b)
+	if !ok || h.typ != TypeChallenge {
+		return nil, false
+	}
+	m, ok := parseChallenge(h, b)
+	if !ok {
+		return nil, false
+	}
+	whole := slices.Concat(h.append(nil), m.digest, m.nonce)
+	return append(binary.BigEndian.AppendUint64(whole, m.highest), m.mac...), true
 }
 
 // ChainKeys returns the live chain keys of the current session, sending and receiving. They change under the caller.

@@ -22,6 +22,9 @@ func seedRecords(f *testing.F) {
 	for _, n := range vs.Negative {
 		f.Add([]byte(n.Record))
 	}
+	for _, c := range vs.Challenges {
+		f.Add([]byte(c.Record))
+	}
 	f.Add([]byte{})
 	f.Add([]byte{0x11, 1, 4, 0})
 	f.Add(append([]byte{0x11, 3, 0, 0, 24: 0, 25: 5}, make([]byte, 1184+100)...))
@@ -43,6 +46,10 @@ func FuzzParse(f *testing.F) {
 		if whole, ok := e2e.RebuildInit(b); ok {
 			require.Equal(t, b, whole)
 			require.Equal(t, e2e.TypeInit, typ)
+		}
+		if whole, ok := e2e.RebuildChallenge(b); ok {
+			require.Equal(t, b, whole)
+			require.Equal(t, e2e.TypeChallenge, typ)
 		}
 		if whole, ok := e2e.RebuildResp(b); ok {
 			require.Equal(t, b, whole)

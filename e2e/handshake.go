@@ -46,8 +46,9 @@ func (p *Peer) flags() byte {
 	return f
 }
 
-// initiate takes an epoch, which is durable from then on, and does all of INIT that does not need the payload. It wants hs.
-func (p *Peer) initiate(now time.Time) (*initiation, error) {
+// initiate takes an epoch, which is durable from then on, and does all of INIT that does not need the payload. echo is nil unless
+// INIT answers a CHALLENGE. It wants hs.
+func (p *Peer) initiate(now time.Time, echo []byte) (*initiation, error) {
 	epoch, err := p.epochs.NextEpoch()
 	if err != nil {
 		return nil, fmt.Errorf("e2e: take epoch: %w", err)
@@ -70,7 +71,10 @@ func (p *Peer) initiate(now time.Time) (*initiation, error) {
 		kem = i.kem.EncapsulationKey().Bytes()
 	}
 	h := header{typ: TypeInit, suite: i.suite, flags: p.flags(), id: p.hint}
-	i.clear = appendInitClear(nil, h, epoch, i.offered, share, kem)
+	if echo != nil {
+		h.flags |= flagEcho
+	}
+	i.clear = appendInitClear(nil, h, epoch, i.offered, echo, share, kem)
 	i.th1 = transcript1(p.th0, i.clear)
 	i.ck1, err = p.chainInit(i.private, p.remote.agreement, share)
 	return i, err
@@ -129,8 +133,7 @@ func (p *Peer) checkInit(h header, record []byte) (initRecord, error) {
 	if subtle.ConstantTimeCompare(m.mac1, p.outerMAC(m.macked)) != 1 {
 		return m, unauthentic(&p.count.badMAC)
 	}
-	// An echo answers a CHALLENGE, and this version sends none.
-	if choose(p.suites, m.offered) == 0 || m.echo != nil {
+	if choose(p.suites, m.offered) == 0 {
 		return m, unauthentic(&p.count.unsupported)
 	}
 	return m, nil

@@ -17,10 +17,11 @@ type initRecord struct {
 	mac1   []byte
 }
 
-func appendInitClear(b []byte, h header, epoch uint64, offered uint16, share, kem []byte) []byte {
+func appendInitClear(b []byte, h header, epoch uint64, offered uint16, echo, share, kem []byte) []byte {
 	b = h.append(b)
 	b = binary.BigEndian.AppendUint64(b, epoch)
 	b = binary.BigEndian.AppendUint16(b, offered)
+	b = append(b, echo...)
 	b = append(b, share...)
 	return append(b, kem...)
 }

@@ -10,7 +10,7 @@ const (
 	labelTH0      = "semio-e2e/1 th0"      // hash: identity of a binding
 	labelHint     = "semio-e2e/1 hint"     // hash: public name of a binding in handshake records
 	labelMAC1     = "semio-e2e/1 mac1"     // MK: key of INIT's outer MAC
-	labelChal     = "semio-e2e/1 chal"     // MK: key of CHALLENGE's MAC (reserved: type 4 is refused in this version)
+	labelChal     = "semio-e2e/1 chal"     // MK: key of CHALLENGE's MAC
 	labelM1       = "semio-e2e/1 m1"       // ck1: keys of INIT's payload
 	labelM2       = "semio-e2e/1 m2"       // ck3: keys of RESP's payload
 	labelSID      = "semio-e2e/1 sid"      // ck3: session ID

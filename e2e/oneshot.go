@@ -31,7 +31,7 @@ func (p *Peer) Begin(now time.Time) (*Exchange, error) {
 	if p.wiped {
 		return nil, ErrWiped
 	}
-	i, err := p.initiate(now)
+	i, err := p.initiate(now, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -107,6 +107,8 @@ type Peer struct {
 	seenEpoch uint64    // highest of the other side since NewPeer, 0: unknown
 	trying    time.Time // first INIT since the last success
 
+	challenges challenges // that we sent
+
 	// mu guards what follows.
 	mu       sync.Mutex
 	pending  *initiation // our outstanding INIT

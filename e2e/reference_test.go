@@ -58,6 +58,7 @@ type vector struct {
 	Initiator   string   `json:"initiator"` // "A" or "B"
 	Epoch       uint64   `json:"epoch"`
 	Offered     uint16   `json:"offered_suites"`
+	Echo        hexBytes `json:"echo,omitempty"`
 	Suite       byte     `json:"suite"`
 	EphemeralI  hexBytes `json:"ephemeral_private_initiator"`
 	EphemeralR  hexBytes `json:"ephemeral_private_responder"`
@@ -193,6 +194,11 @@ func (v *vector) compute() {
 	hI := header(1, v.initSuite(), flagI)
 	initClear := binary.BigEndian.AppendUint64(bytes.Clone(hI), v.Epoch)
 	initClear = binary.BigEndian.AppendUint16(initClear, v.Offered)
+	if v.Echo != nil {
+		initClear[2] |= 4
+		hI[2] |= 4
+	}
+	initClear = append(initClear, v.Echo...)
 	initClear = append(initClear, shareI...)
 	var ciphertext []byte
 	if v.Offered&0xc != 0 {
@@ -246,6 +252,30 @@ func (v *vector) compute() {
 	for i := range v.Messages {
 		v.seal(&v.Messages[i])
 	}
+}
+
+// challenge is a CHALLENGE to the INIT of a vector, and which vector has the INIT that answers it.
+type challenge struct {
+	Name    string   `json:"name"`
+	Vector  string   `json:"vector"`
+	Seen    uint64   `json:"responder_has_seen"`
+	Marked  bool     `json:"responder_was_restored"`
+	Nonce   hexBytes `json:"nonce"`
+	Highest uint64   `json:"highest"`
+	ChalK   hexBytes `json:"chalk"`
+	Record  hexBytes `json:"record"`
+	Answer  string   `json:"answer"`
+}
+
+func (c *challenge) compute(v *vector) {
+	c.ChalK = refExpand(v.MK, "semio-e2e/1 chal", nil, 32)
+	flags := v.Profile << 4
+	if v.Initiator == "A" {
+		flags |= 1
+	}
+	h := append(append([]byte{0x14, v.initSuite(), flags, 0}, v.Hint...), 0, 0, 0, 0)
+	c.Record = slices.Concat(h, refHash(v.Init)[:16], c.Nonce, binary.BigEndian.AppendUint64(nil, c.Highest))
+	c.Record = append(c.Record, refHMAC(c.ChalK, c.Record)[:16]...)
 }
 
 // initSuite is the suite of INIT's header: CTR and HMAC wherever they are offered.

@@ -285,7 +285,7 @@ func TestUnsupported(t *testing.T) {
 
 	challenge := append([]byte{0x14, 1, 1, 0}, make([]byte, 12+16+16+8+16)...)
 	refused(t, x.now, x.dev, challenge)
-	require.Equal(t, uint64(1), x.dev.Stats().Unsupported)
+	require.Equal(t, uint64(1), x.dev.Stats().WrongBinding)
 }
 
 func TestEpochs(t *testing.T) {

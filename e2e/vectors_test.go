@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -52,6 +53,8 @@ type vectors struct {
 	Positive  []*vector  `json:"positive"`
 	Negative  []negative `json:"negative"`
 	Sequences []sequence `json:"sequences"`
+
+	Challenges []*challenge `json:"challenges"`
 }
 
 func party(role, id string) refParty {
@@ -110,7 +113,46 @@ func positive() []*vector {
 	}
 	five := static(variant("one-shot, static profile", app, plat, nil, 1, 1))
 	five.Early, five.Reply, five.Messages = []byte("connect D-METER-1"), []byte("done"), nil
-	return append(all, five)
+	all = append(all, five)
+	for _, v := range []*vector{one, all[5], all[len(all)-5]} {
+		all = append(all, echoed(v))
+	}
+	return all
+}
+
+// echoed is the INIT of v once more, after a CHALLENGE.
+func echoed(v *vector) *vector {
+	e := *v
+	e.Name += ": with an echo"
+	e.Epoch, e.Early, e.Echo, e.Messages = v.Epoch+40, nil, nonceFor(v), v.Messages[:1]
+	e.Messages = slices.Clone(e.Messages)
+	if v.Profile == 1 {
+		static(&e)
+	} else {
+		e.EphemeralI, e.EphemeralR = fixedKey("vector e_I "+e.Name).Bytes(), fixedKey("vector e_R "+e.Name).Bytes()
+	}
+	return &e
+}
+
+func nonceFor(v *vector) []byte { return refHash([]byte("vector nonce " + v.Name))[:16] }
+
+// challengesTo the vectors that have an answer.
+func challengesTo(vs []*vector) []*challenge {
+	var out []*challenge
+	for _, v := range vs {
+		i := slices.IndexFunc(vs, func(e *vector) bool { return e.Name == v.Name+": with an echo" })
+		if i < 0 {
+			continue
+		}
+		stale := &challenge{Name: v.Name + ": epoch is stale", Seen: vs[i].Epoch - 1, Highest: vs[i].Epoch - 1}
+		marked := &challenge{Name: v.Name + ": the responder was restored", Marked: true}
+		for _, c := range []*challenge{stale, marked} {
+			c.Vector, c.Nonce, c.Answer = v.Name, nonceFor(v), vs[i].Name
+			c.compute(v)
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 // static turns v into a vector of ProfileStatic.
@@ -238,10 +280,29 @@ func negatives(vs []*vector) []negative {
 	v.seal(&beyond)
 	add("DATA with a counter above 2^20", "B", "established", un, beyond.Record)
 	challenge := append(append([]byte{0x14, 1, 1, 0}, v.Hint...), make([]byte, 4+16+16+8+16)...)
-	add("CHALLENGE, which this version does not speak", "A", "initiated", un, challenge)
+	add("CHALLENGE to another INIT", "A", "initiated", un, challenge)
 	for _, v := range vs[4:] {
 		out = append(out, refusals(v)...)
 	}
+	c := challengesTo(vs)[0]
+	good := []byte(c.Record)
+	add("CHALLENGE truncated by one byte", "A", "initiated", un, good[:71])
+	add("CHALLENGE with a byte behind", "A", "initiated", un, append(bytes.Clone(good), 0))
+	add("CHALLENGE of another suite", "A", "initiated", un, flip(good, 1, 3))
+	add("CHALLENGE with a reserved flag", "A", "initiated", un, flip(good, 2, 4))
+	add("CHALLENGE under the static profile", "A", "initiated", un, flip(good, 2, 0x10))
+	add("CHALLENGE of the wrong role", "A", "initiated", un, flip(good, 2, 1))
+	add("CHALLENGE with another hint", "A", "initiated", un, flip(good, 4, 1))
+	add("CHALLENGE with another digest", "A", "initiated", un, flip(good, 16, 1))
+	add("CHALLENGE with another nonce", "A", "initiated", un, flip(good, 32, 1))
+	add("CHALLENGE with another epoch", "A", "initiated", un, flip(good, 55, 1))
+	add("CHALLENGE with its MAC changed", "A", "initiated", un, flip(good, 71, 1))
+	add("CHALLENGE reflected", "B", "new", un, good)
+	add("CHALLENGE without an INIT", "A", "new", un, good)
+	add("CHALLENGE after the session is there", "A", "established", un, good)
+	foreignChallenge := *c
+	foreignChallenge.compute(&other)
+	add("CHALLENGE to another INIT of the binding", "A", "initiated", un, foreignChallenge.Record)
 	return out
 }
 
@@ -295,6 +356,12 @@ func refusals(v *vector) []negative {
 		return o
 	}
 	init, resp := []byte(v.Init), []byte(v.Resp)
+	if v.Echo != nil { // its state is that of TestChallengeVectors, all but the INITs that nobody may take
+		add("INIT with another echo, outer MAC right", "B", "new", remac(flip(init, 26, 1)))
+		add("INIT with its echo cut out, outer MAC right", "B", "new", remac(flip(slices.Delete(bytes.Clone(init), 26, 42), 2, 4)))
+		add("INIT with its echo flag cleared, outer MAC right", "B", "new", remac(flip(init, 2, 4)))
+		return out
+	}
 	point := len(init) - len(v.Early) - 36 // behind the clear part
 	add("INIT truncated by one byte", "B", "new", init[:len(init)-1])
 	add("INIT with ciphertext changed, outer MAC right", "B", "new", remac(flip(init, point, 1)))
@@ -420,6 +487,7 @@ func TestVectorFile(t *testing.T) {
 	}
 	want.Negative = negatives(want.Positive)
 	want.Sequences = sequences(want.Positive)
+	want.Challenges = challengesTo(want.Positive)
 	b, err := json.MarshalIndent(want, "", "  ")
 	require.NoError(t, err)
 	b = append(b, '\n')
@@ -440,6 +508,9 @@ func TestVectors(t *testing.T) {
 			}
 			a, b := vectorPeers(t, v)
 			require.Equal(t, []byte(v.Hint), func() []byte { h := a.Hint(); return h[:] }())
+			if v.Echo != nil {
+				return // see TestChallengeVectors
+			}
 			if v.B.Role == "P" {
 				x, err := a.Begin(start)
 				require.NoError(t, err)
@@ -582,6 +653,63 @@ func TestSequences(t *testing.T) {
 				require.Equal(t, string(st.Plain), string(ev.Payload), "step %d", n)
 			}
 		})
+	}
+}
+
+func TestChallengeVectors(t *testing.T) {
+	vs := load(t)
+	named := func(name string) *vector {
+		return vs.Positive[slices.IndexFunc(vs.Positive, func(v *vector) bool { return v.Name == name })]
+	}
+	require.NotEmpty(t, vs.Challenges)
+	for _, c := range vs.Challenges {
+		t.Run(c.Name, func(t *testing.T) {
+			v, answer := named(c.Vector), named(c.Answer)
+			if !computable(v) {
+				t.Skip("FIPS 140-only mode forbids the suite")
+			}
+			own := &memEpochs{next: v.Epoch - 1}
+			a, _ := vectorPeers(t, v, func(c *e2e.Config) { c.Epochs = own })
+			_, b := vectorPeers(t, answer, func(cfg *e2e.Config) { cfg.Epochs = &memEpochs{seen: c.Seen, restored: c.Marked} })
+			e2e.SetChallenge(b, c.Nonce)
+			init, err := a.Initiate(start, v.Early)
+			require.NoError(t, err)
+			require.Equal(t, []byte(v.Init), init)
+			_, err = b.Receive(start, init)
+			if c.Marked {
+				require.ErrorIs(t, err, e2e.ErrEchoRequired)
+			} else {
+				require.ErrorIs(t, err, e2e.ErrStaleEpoch)
+			}
+			ce, ok := errors.AsType[*e2e.ChallengeError](err)
+			require.True(t, ok)
+			require.Equal(t, []byte(c.Record), ce.Record)
+
+			if c.Marked { // it does not tell the initiator how far it was
+				own.next = answer.Epoch - 1
+			}
+			reuse(t, a, answer)
+			ev, err := a.Receive(start, c.Record)
+			require.NoError(t, err)
+			require.Equal(t, []byte(answer.Init), ev.Reply)
+			require.Equal(t, string(v.Early), string(ev.Returned))
+			ev, err = b.Receive(start, ev.Reply)
+			require.NoError(t, err)
+			require.Equal(t, []byte(answer.Resp), ev.Reply)
+			ev, err = a.Receive(start, ev.Reply)
+			require.NoError(t, err)
+			require.Equal(t, []byte(answer.Messages[0].Record), ev.Reply)
+		})
+	}
+}
+
+// reuse lets the initiator p go on with v's keys.
+func reuse(t *testing.T, p *e2e.Peer, v *vector) {
+	t.Helper()
+	if v.Profile == 1 {
+		e2e.SetNonce(p, v.NonceI)
+	} else {
+		e2e.SetEphemeral(p, func() (*ecdh.PrivateKey, error) { return refKey(v.EphemeralI), nil })
 	}
 }
 

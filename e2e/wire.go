@@ -14,7 +14,7 @@ const (
 	TypeInit      Type = 1
 	TypeResp      Type = 2
 	TypeClose     Type = 3
-	TypeChallenge Type = 4 // reserved: refused in this version
+	TypeChallenge Type = 4
 )
 
 // Profile is the shape of the handshake, pinned at commissioning on both sides.
@@ -55,6 +55,7 @@ const (
 	nonceSize     = 32 // in the place of a point in ProfileStatic
 	capsSize      = 4
 	echoSize      = 16
+	digestSize    = 16 // of INIT, in CHALLENGE
 	hintSize      = 8
 	sessionIDSize = 8
 	kemKeySize    = mlkem.EncapsulationKeySize768 // 1,184
