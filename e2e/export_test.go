@@ -71,6 +71,7 @@ var LabelTable = []LabelUse{
 	{labelRatchet, 0, keySize, false},
 	{labelKeys, 0, keysSize, false},
 	{labelExporter, hashSize, keySize, false},
+	{labelExported, hashSize, maxExport, false},
 }
 
 // HashLabels are the labels that are hashed, not expanded.
@@ -95,7 +96,7 @@ func Remac(p *Peer, init []byte) []byte {
 func Secrets(p *Peer) [][]byte {
 	out := [][]byte{p.mk.Expose()}
 	if s := p.current; s != nil {
-		out = append(out, s.out.key.Expose(), s.in.key.Expose())
+		out = append(out, s.out.key.Expose(), s.in.key.Expose(), s.exporter.Expose())
 		if k, ok := s.out.keys.(*ctrHMAC); ok {
 			out = append(out, k.iv[:])
 		}

@@ -86,7 +86,7 @@ func (p *Peer) sealInit(i *initiation, payload []byte) error {
 	if err != nil {
 		return err
 	}
-	plain := withCaps(payload)
+	plain := p.withCaps(payload)
 	defer clear(plain)
 	b := keys.seal(slices.Clone(i.clear), 0, i.clear[:headerSize], plain)
 	i.record = append(b, p.outerMAC(b)...)
@@ -101,11 +101,16 @@ func (p *Peer) outerMAC(b []byte) []byte {
 	return p.mac1.Sum(p.mac1Sum[:0])[:mac1Size]
 }
 
-// withCaps puts the capabilities, none in this version, before a handshake's payload.
-func withCaps(payload []byte) []byte {
-	b := make([]byte, capsSize, capsSize+len(payload))
-	binary.BigEndian.PutUint32(b, 0)
+// withCaps puts our capabilities before a handshake's payload.
+func (p *Peer) withCaps(payload []byte) []byte {
+	b := make([]byte, 0, capsSize+len(payload))
+	b = binary.BigEndian.AppendUint32(b, p.caps)
 	return append(b, payload...)
+}
+
+// splitCaps is the other way round. It wants a payload that was sealed: of capsSize bytes at least.
+func splitCaps(plain []byte) (caps uint32, payload []byte) {
+	return binary.BigEndian.Uint32(plain), plain[capsSize:]
 }
 
 // checkHandshake is what INIT and RESP have in common, the cheap checks in their order.
@@ -149,6 +154,7 @@ type opening struct {
 	ck1     secret.Bytes
 	sealed  []byte // ct1, a copy
 	digest  [hashSize]byte
+	caps    uint32
 	payload []byte
 }
 
@@ -178,7 +184,7 @@ func (p *Peer) openInit(m initRecord, record []byte) (*opening, error) {
 			return nil, unauthentic(&p.count.badPoint)
 		}
 	}
-	o.payload = plain[capsSize:]
+	o.caps, o.payload = splitCaps(plain)
 	o.sealed = slices.Clone(m.sealed)
 	o.digest = Digest(record)
 	return o, nil
@@ -208,47 +214,56 @@ func (p *Peer) respond(o *opening, payload []byte) (resp []byte, ck3 secret.Byte
 	if err != nil {
 		return nil, ck3, th3, err
 	}
-	plain := withCaps(payload)
+	plain := p.withCaps(payload)
 	defer clear(plain)
 	resp = keys.seal(slices.Clone(respClear), 0, respClear[:headerSize], plain)
 	return resp, ck3, transcript3(th2, resp[len(respClear):]), nil
 }
 
-// openResp verifies a RESP to i and ends the handshake: payload, ck3 and TH3. i stays as it is. It wants hs, since it calls Key.
-func (p *Peer) openResp(i *initiation, h header, record []byte) (payload []byte, ck3 secret.Bytes, th3 [hashSize]byte, err error) {
+// outcome is what a RESP brings the initiator.
+type outcome struct {
+	caps    uint32
+	payload []byte
+	ck3     secret.Bytes
+	th3     [hashSize]byte
+}
+
+// openResp verifies a RESP to i and ends the handshake. i stays as it is. It wants hs, since it calls Key.
+func (p *Peer) openResp(i *initiation, h header, record []byte) (*outcome, error) {
 	m, ok := parseResp(h, record)
 	if !ok {
-		return nil, ck3, th3, unauthentic(&p.count.malformed)
+		return nil, unauthentic(&p.count.malformed)
 	}
 	if i.offered&m.suite.offer() == 0 {
-		return nil, ck3, th3, unauthentic(&p.count.unsupported)
+		return nil, unauthentic(&p.count.unsupported)
 	}
 	public, err := p.parseShare(m.share)
 	if err != nil {
-		return nil, ck3, th3, err
+		return nil, err
 	}
-
 	var shared []byte
 	if m.kem != nil {
 		if shared, err = i.kem.Decapsulate(m.kem); err != nil {
-			return nil, ck3, th3, unauthentic(&p.count.malformed) // the length was checked: never
+			return nil, unauthentic(&p.count.malformed) // the length was checked: never
 		}
 		defer clear(shared)
 	}
 
 	th2 := transcript2(i.th1, i.sealed, m.clear)
-	ck3, err = p.chainResp(i.ck1, agreement{i.private, public}, agreement{p.key, public}, m.share, shared)
+	ck3, err := p.chainResp(i.ck1, agreement{i.private, public}, agreement{p.key, public}, m.share, shared)
 	if err != nil {
-		return nil, ck3, th3, err
+		return nil, err
 	}
 	keys, err := messageKeys(m.suite, ck3, labelM2, th2)
 	if err != nil {
-		return nil, ck3, th3, err
+		return nil, err
 	}
 	plain, ok := keys.open(nil, 0, m.clear[:headerSize], m.sealed)
 	if !ok {
 		ck3.Wipe()
-		return nil, ck3, th3, unauthentic(&p.count.badTag)
+		return nil, unauthentic(&p.count.badTag)
 	}
-	return plain[capsSize:], ck3, transcript3(th2, m.sealed), nil
+	o := &outcome{ck3: ck3, th3: transcript3(th2, m.sealed)}
+	o.caps, o.payload = splitCaps(plain)
+	return o, nil
 }

@@ -18,5 +18,6 @@ const (
 	labelBA       = "semio-e2e/1 dir B>A"  // ck3: first chain key of what B sends
 	labelRatchet  = "semio-e2e/1 ratchet"  // chain key: next chain key
 	labelKeys     = "semio-e2e/1 keys"     // chain key: SEK ‖ SAK ‖ IV of a generation
-	labelExporter = "semio-e2e/1 exporter" // ck3: reserved for keys of the layers above
+	labelExporter = "semio-e2e/1 exporter" // ck3: exporter secret
+	labelExported = "semio-e2e/1 exported" // exporter secret: keys of the layers above
 )

@@ -90,15 +90,15 @@ func (x *Exchange) Open(resp []byte) ([]byte, error) {
 	if err := x.p.checkHandshake(h); err != nil {
 		return nil, err
 	}
-	body, ck3, _, err := x.p.openResp(x.i, h, resp)
+	o, err := x.p.openResp(x.i, h, resp)
 	if err != nil {
 		return nil, err
 	}
-	ck3.Wipe()
+	o.ck3.Wipe()
 	x.i.wipe()
 	x.over = true
 	x.p.count.requests.Add(1)
-	return body, nil
+	return o.payload, nil
 }
 
 // Format prints the two names and no key.

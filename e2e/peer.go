@@ -66,6 +66,10 @@ type Config struct {
 	// the two sides need but one suite in common.
 	Suites []Suite
 
+	// Capabilities are told to the other side in every handshake, see [Peer.RemoteCapabilities]. The low 16 bits belong to the
+	// protocol, which has no use for them yet, and must be 0; the others are the caller's.
+	Capabilities uint32
+
 	// Windowed takes a record that up to 63 later ones of its session and direction have overtaken, once, instead of refusing
 	// everything older than the newest. It is for transports that reorder, and concerns what this side receives; the other side
 	// need not know. The order within a session, which the paper asks for, is then the caller's to restore.
@@ -88,6 +92,7 @@ type Peer struct {
 	suites       []Suite
 	limits       Limits
 	windowed     bool
+	caps         uint32
 	key          ecdh.KeyExchanger
 	epochs       Epochs
 
@@ -178,6 +183,8 @@ func newPeer(cfg Config, self, remote party, psk []byte) (*Peer, error) {
 		return nil, fmt.Errorf("e2e: profile %d is not supported", cfg.Profile)
 	case cfg.Key == nil || cfg.Epochs == nil:
 		return nil, errors.New("e2e: Config needs Key and Epochs")
+	case cfg.Capabilities&(1<<16-1) != 0:
+		return nil, fmt.Errorf("e2e: Config.Capabilities is %#x: the low 16 bits belong to the protocol", cfg.Capabilities)
 	case cfg.Binding.IsZero():
 		return nil, errors.New("e2e: Config needs a binding ID")
 	case rank(self.role) == 0 || rank(remote.role) == 0 || rank(self.role) == rank(remote.role):
@@ -201,7 +208,7 @@ func newPeer(cfg Config, self, remote party, psk []byte) (*Peer, error) {
 		self: self, remote: remote,
 		selfB:   rank(self.role) > rank(remote.role),
 		oneShot: rank(self.role) == 3 || rank(remote.role) == 3,
-		profile: cfg.Profile, suites: suites, limits: limits, windowed: cfg.Windowed, key: cfg.Key, epochs: cfg.Epochs,
+		profile: cfg.Profile, suites: suites, limits: limits, windowed: cfg.Windowed, caps: cfg.Capabilities, key: cfg.Key, epochs: cfg.Epochs,
 		random: system,
 	}
 	a, b := self, remote
@@ -248,6 +255,17 @@ func (p *Peer) Session() (SessionID, bool) {
 		return SessionID{}, false
 	}
 	return p.current.id, true
+}
+
+// RemoteCapabilities returns the Config.Capabilities that the other side told when the session began that Seal uses, false without a
+// session. Bits that the caller does not know are to be ignored.
+func (p *Peer) RemoteCapabilities() (uint32, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.current == nil {
+		return 0, false
+	}
+	return p.current.caps, true
 }
 
 // RenewDue says that the session has used 90 % of its age or messages, or that the peer asked for a new one: call Initiate. It

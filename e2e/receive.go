@@ -176,6 +176,7 @@ func (p *Peer) receiveInit(now time.Time, h header, record []byte) (Event, error
 	if err != nil {
 		return Event{}, err
 	}
+	s.caps = o.caps
 	// Durable before anything is delivered or answered, and after everything that can fail.
 	if err := p.acceptEpoch(o.epoch, alive); err != nil {
 		s.wipe()
@@ -247,15 +248,16 @@ func (p *Peer) receiveResp(now time.Time, h header, record []byte) (Event, error
 	if i == nil {
 		return Event{}, unauthentic(&p.count.notExpected)
 	}
-	payload, ck3, th3, err := p.openResp(i, h, record)
+	o, err := p.openResp(i, h, record)
 	if err != nil {
 		return Event{}, err
 	}
-	defer ck3.Wipe()
-	s, err := newSession(h.suite, ck3, th3, p.selfB, p.windowed, i.created)
+	defer o.ck3.Wipe()
+	s, err := newSession(h.suite, o.ck3, o.th3, p.selfB, p.windowed, i.created)
 	if err != nil {
 		return Event{}, err
 	}
+	s.caps = o.caps
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.expire(now)
@@ -268,5 +270,5 @@ func (p *Peer) receiveResp(now time.Time, h header, record []byte) (Event, error
 	if err != nil {
 		return Event{}, err
 	}
-	return Event{Kind: KindEstablished, Session: s.id, Payload: payload, Reply: confirm, Switched: true}, nil
+	return Event{Kind: KindEstablished, Session: s.id, Payload: o.payload, Reply: confirm, Switched: true}, nil
 }

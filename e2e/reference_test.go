@@ -66,6 +66,8 @@ type vector struct {
 	NonceR      hexBytes `json:"nonce_responder,omitempty"`
 	KEMSeed     hexBytes `json:"mlkem_seed_initiator,omitempty"`   // d ‖ z of FIPS 203
 	KEMRandom   hexBytes `json:"mlkem_random_responder,omitempty"` // m of FIPS 203
+	CapsI       uint32   `json:"capabilities_initiator,omitempty"`
+	CapsR       uint32   `json:"capabilities_responder,omitempty"`
 	Early       hexBytes `json:"init_payload"`
 	Reply       hexBytes `json:"resp_payload"`
 
@@ -89,6 +91,9 @@ type vector struct {
 	SID    hexBytes `json:"session_id"`
 	ChainA hexBytes `json:"g0_a_to_b"`
 	ChainB hexBytes `json:"g0_b_to_a"`
+
+	Exporter hexBytes `json:"exporter"`
+	Exported hexBytes `json:"exported_vector_40"` // 40 bytes for the label "vector"
 
 	// What is sent.
 	Init     hexBytes     `json:"init"`
@@ -224,8 +229,7 @@ func (v *vector) compute() {
 		v.CK1 = refHMAC(v.MK, v.NonceI)
 	}
 	v.K1 = refExpand(v.CK1, "semio-e2e/1 m1", v.TH1, 76)
-	caps := []byte{0, 0, 0, 0}
-	ct1 := refSeal(v.K1, v.TH1, 0, hI, append(bytes.Clone(caps), v.Early...))
+	ct1 := refSeal(v.K1, v.TH1, 0, hI, append(binary.BigEndian.AppendUint32(nil, v.CapsI), v.Early...))
 	v.Init = append(initClear, ct1...)
 	v.Init = append(v.Init, refHMAC(v.Mac1K, v.Init)[:16]...)
 
@@ -242,13 +246,15 @@ func (v *vector) compute() {
 		v.CK3 = refHMAC(v.CK1, v.NonceR, v.KEMSS)
 	}
 	v.K2 = refExpand(v.CK3, "semio-e2e/1 m2", v.TH2, 76)
-	ct2 := refSeal(v.K2, v.TH2, 0, hR, append(bytes.Clone(caps), v.Reply...))
+	ct2 := refSeal(v.K2, v.TH2, 0, hR, append(binary.BigEndian.AppendUint32(nil, v.CapsR), v.Reply...))
 	v.Resp = append(respClear, ct2...)
 
 	v.TH3 = refHash(v.TH2, ct2)
 	v.SID = refExpand(v.CK3, "semio-e2e/1 sid", v.TH3, 8)
 	v.ChainA = refExpand(v.CK3, "semio-e2e/1 dir A>B", v.TH3, 32)
 	v.ChainB = refExpand(v.CK3, "semio-e2e/1 dir B>A", v.TH3, 32)
+	v.Exporter = refExpand(v.CK3, "semio-e2e/1 exporter", v.TH3, 32)
+	v.Exported = refExpand(v.Exporter, "semio-e2e/1 exported", refHash([]byte("vector")), 40)
 	for i := range v.Messages {
 		v.seal(&v.Messages[i])
 	}

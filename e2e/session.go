@@ -14,6 +14,9 @@ type session struct {
 	created time.Time
 	order   uint64 // sessions of a peer count up; the latest one wins
 
+	exporter secret.Bytes
+	caps     uint32 // what the other side says it can
+
 	out  *chain
 	sent uint32 // counter of the next record
 
@@ -36,6 +39,8 @@ func newSession(s Suite, ck3 secret.Bytes, th3 [hashSize]byte, selfB, wide bool,
 		suite:   s,
 		created: now,
 		wide:    wide,
+
+		exporter: secretOf(expand(ck3, labelExporter, th3[:], keySize)),
 	}
 	var err error
 	if n.out, err = newChain(s, ck3, out, th3); err != nil {
@@ -51,6 +56,7 @@ func (s *session) wipe() {
 	if s == nil {
 		return
 	}
+	s.exporter.Wipe()
 	s.out.wipe()
 	s.in.wipe()
 	s.before.wipe()

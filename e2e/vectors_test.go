@@ -114,7 +114,10 @@ func positive() []*vector {
 	five := static(variant("one-shot, static profile", app, plat, nil, 1, 1))
 	five.Early, five.Reply, five.Messages = []byte("connect D-METER-1"), []byte("done"), nil
 	all = append(all, five)
-	for _, v := range []*vector{one, all[5], all[len(all)-5]} {
+	six := variant("capabilities", dev, app, nil, 1, 1)
+	six.CapsI, six.CapsR = 0x00010000, 0x80020000
+	all = append(all, six)
+	for _, v := range []*vector{one, all[5], all[len(all)-6]} {
 		all = append(all, echoed(v))
 	}
 	return all
@@ -431,6 +434,9 @@ func vectorPeers(t *testing.T, v *vector, change ...func(*e2e.Config)) (a, b *e2
 				}
 			}
 		}
+		if cfg.Capabilities = v.CapsR; initiator {
+			cfg.Capabilities = v.CapsI
+		}
 		for _, c := range change {
 			c(&cfg)
 		}
@@ -530,6 +536,19 @@ func TestVectors(t *testing.T) {
 				return
 			}
 			establishVector(t, v, a, b)
+			told := map[*e2e.Peer]uint32{a: v.CapsR, b: v.CapsI}
+			if v.Initiator == "B" {
+				told = map[*e2e.Peer]uint32{a: v.CapsI, b: v.CapsR}
+			}
+			for p, want := range told {
+				id, _ := p.Session()
+				out, err := p.Export(id, "vector", 40)
+				require.NoError(t, err)
+				require.Equal(t, []byte(v.Exported), out)
+				caps, ok := p.RemoteCapabilities()
+				require.True(t, ok)
+				require.Equal(t, want, caps)
+			}
 			peers := map[string]*e2e.Peer{"A": a, "B": b}
 			other := map[string]string{"A": "B", "B": "A"}
 			for _, m := range v.Messages[1:] {
