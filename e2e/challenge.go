@@ -78,7 +78,7 @@ func (c *challenges) live(now time.Time) bool {
 func (c *challenges) spend() { c.made = time.Time{} }
 
 // challenge wraps the reason why INIT was refused into an error that has the CHALLENGE, at most one a second. It wants hs.
-func (p *Peer) challenge(now time.Time, m initRecord, digest [hashSize]byte, reason error) error {
+func (p *Peer) challenge(now time.Time, s Suite, digest [hashSize]byte, reason error) error {
 	c := &p.challenges
 	if since := now.Sub(c.sent); !c.sent.IsZero() && since >= 0 && since < challengePause {
 		return reason
@@ -92,7 +92,7 @@ func (p *Peer) challenge(now time.Time, m initRecord, digest [hashSize]byte, rea
 	if e, ok := errors.AsType[*EpochError](reason); ok {
 		highest = max(highest, e.Highest)
 	}
-	return &ChallengeError{Record: p.sealChallenge(m.suite, digest, c.nonce, highest), Err: reason}
+	return &ChallengeError{Record: p.sealChallenge(s, digest, c.nonce, highest), Err: reason}
 }
 
 // sealChallenge wants hs.

@@ -19,6 +19,10 @@ var (
 	// ours before it is accepted. See [ChallengeError] and [RestorableEpochs].
 	ErrEchoRequired = errors.New("e2e: epochs were restored, INIT has to echo a challenge")
 
+	// ErrChallenged means that the platform could not tell whether a request was new. The exchange is over; begin the request anew, it
+	// will be heard then.
+	ErrChallenged = errors.New("e2e: request was challenged, begin it anew")
+
 	// ErrEpochJump means that an epoch lies more than 2^32 above the highest seen: the peer's epoch store is broken, and
 	// accepting it could use the sequence up. Commission the pair again.
 	ErrEpochJump = errors.New("e2e: epoch jumps by more than 2^32")

@@ -113,6 +113,7 @@ type Peer struct {
 	trying    time.Time // first INIT since the last success
 
 	challenges challenges // that we sent
+	echo       []byte     // for the next one-shot INIT, nil: none
 
 	// mu guards what follows.
 	mu       sync.Mutex

@@ -145,12 +145,12 @@ func (p *Peer) receiveInit(now time.Time, h header, record []byte) (Event, error
 			return Event{}, err
 		}
 		if restored {
-			return Event{}, p.challenge(now, m, Digest(record), ErrEchoRequired)
+			return Event{}, p.challenge(now, m.suite, Digest(record), ErrEchoRequired)
 		}
 	}
 	if m.epoch <= p.seenEpoch {
 		p.count.stale.Add(1)
-		return Event{}, p.challenge(now, m, Digest(record), CheckEpoch(p.seenEpoch, m.epoch))
+		return Event{}, p.challenge(now, m.suite, Digest(record), CheckEpoch(p.seenEpoch, m.epoch))
 	}
 	o, err := p.openInit(m, record)
 	if err != nil {
@@ -232,7 +232,7 @@ func (p *Peer) refuseEpoch(now time.Time, m initRecord, digest [hashSize]byte, e
 		return err
 	}
 	p.count.stale.Add(1)
-	return p.challenge(now, m, digest, err)
+	return p.challenge(now, m.suite, digest, err)
 }
 
 func (p *Peer) receiveResp(now time.Time, h header, record []byte) (Event, error) {
