@@ -100,6 +100,14 @@ func OpenPrekey(b []byte, owner *identity.Verified) (*Prekey, error) {
 	return k, nil
 }
 
+// PrekeyNumber returns the number in a bundle that nobody has verified, 0 for what is no bundle.
+func PrekeyNumber(b []byte) uint32 {
+	if len(b) < prekeyNameAt+2 || b[0] != prekeyVersion {
+		return 0
+	}
+	return binary.BigEndian.Uint32(b[1:])
+}
+
 // UsePrekey makes Initiate put early data under k, from now on until a later prekey comes or k expires. A prekey that is not later than
 // the one in use changes nothing. It is for the device's side of a session binding in ProfileEphemeral, else [ErrWrongUse].
 func (p *Peer) UsePrekey(k *Prekey) error {
