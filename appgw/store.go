@@ -31,6 +31,7 @@ var (
 //	claim/<device>                 locked: pre-shared key of a connection that was asked for
 //	device/<device>                locked: deviceRecord
 //	epoch/<binding>                issued u64 ‖ accepted u64
+//	restored/<binding>             empty: the store came from a backup, and the other side has not yet proved to be alive
 //	tomb/<binding>                 accepted u64: a binding that has ended
 //	next/<binding>, mark/<binding>/<n>   u64
 //	out/<binding>/<seq, 16 hex>    locked: frame

@@ -34,6 +34,7 @@ type system struct {
 
 	root    *roottest.KeyRoot
 	flash   string
+	options devicegw.ProduceOptions
 	sticker identity.Sticker
 
 	mu        sync.Mutex // guards what follows
@@ -48,8 +49,14 @@ type system struct {
 // bubble runs a test in a synctest bubble with a system of its own.
 func bubble(t *testing.T, f func(*testing.T, *system)) {
 	t.Helper()
+	bubbleOf(t, devicegw.ProduceOptions{}, f)
+}
+
+// bubbleOf is bubble with a device that is produced with options.
+func bubbleOf(t *testing.T, options devicegw.ProduceOptions, f func(*testing.T, *system)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		s := &system{t: t, world: controltest.NewWorld(t), store: appgw.NewMemStore(), flash: t.TempDir()}
+		s := &system{t: t, world: controltest.NewWorld(t), store: appgw.NewMemStore(), flash: t.TempDir(), options: options}
 		s.broker = linkmem.New(linkmem.Options{
 			Tap: func(p linkmem.Publication) {
 				s.mu.Lock()
@@ -114,7 +121,7 @@ func (s *system) produce() {
 	require.NoError(t, err)
 	s.device = controltest.Party{Credential: reg.Credential, Verified: v}
 	s.claimKey, s.sticker = reg.ClaimKey, p.Sticker()
-	require.NoError(t, p.Complete(ctx, s.platform.Admit(v), devicegw.ProduceOptions{}))
+	require.NoError(t, p.Complete(ctx, s.platform.Admit(v), s.options))
 }
 
 // decide is the platform's policy: the claim proof must be right, a device has one application.

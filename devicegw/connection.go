@@ -39,7 +39,7 @@ func (g *Gateway) newConnection(ctx context.Context, rec appRecord) (*connection
 	}
 	c.peer, err = e2e.NewPeer(e2e.Config{
 		Self: g.self, Key: g.cfg.Root.KeyExchanger(), Remote: app, Binding: rec.Binding,
-		PSK: g.psk, RequirePSK: g.rec.RequirePSK, Profile: g.rec.Profile, Epochs: c.epochs,
+		PSK: g.psk, RequirePSK: g.rec.RequirePSK, Profile: g.rec.Profile, Suites: g.cfg.Suites, Epochs: c.epochs,
 	})
 	if err != nil {
 		return nil, err

@@ -83,6 +83,10 @@ type Config struct {
 	// for one message. Early data has no forward secrecy; package e2e says what else it lacks.
 	EarlyData bool
 
+	// Suites of the end-to-end protocol with the application in the order of preference; default e2e.SuiteCTRHMAC alone. The
+	// application needs one of them.
+	Suites []e2e.Suite
+
 	// Poll is the time between regular questions to the platform; default 10 minutes. Nudges and connects ask at once.
 	Poll time.Duration
 

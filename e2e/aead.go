@@ -19,21 +19,16 @@ type aead interface {
 	open(dst []byte, counter uint32, header, sealed []byte) ([]byte, bool)
 }
 
-// implemented says whether this version speaks s.
-func (s Suite) implemented() bool { return s == SuiteCTRHMAC }
-
 // newAEAD splits keys into SEK ‖ SAK ‖ IV. th is the transcript hash that every tag covers; it binds a record to its
 // handshake even where two of them had the same keys.
 func newAEAD(s Suite, keys []byte, th [hashSize]byte) (aead, error) {
-	switch s {
-	case SuiteCTRHMAC:
-		return newCTRHMAC(keys, th)
-	default:
-		return nil, fmt.Errorf("e2e: suite 0x%02x is not supported", byte(s))
+	if s.gcm() {
+		return newGCM(keys, th)
 	}
+	return newCTRHMAC(keys, th)
 }
 
-// ctrHMAC is suite 0x01. Its buffers and its HMAC are kept and reset: making them anew for each message would cost more
+// ctrHMAC is for suites 0x01 and 0x03. Its buffers and its HMAC are kept and reset: making them anew for each message would cost more
 // than the hash. So would cloning an HMAC that has read the transcript hash already, which is half a block and saves none.
 type ctrHMAC struct {
 	block cipher.Block

@@ -11,17 +11,19 @@ import (
 )
 
 func seedRecords(f *testing.F) {
-	vs := positive()
-	for _, v := range vs {
-		v.compute()
+	vs := load(f)
+	for _, v := range vs.Positive {
 		f.Add([]byte(v.Init))
 		f.Add([]byte(v.Resp))
 		for _, m := range v.Messages {
 			f.Add([]byte(m.Record))
 		}
 	}
-	for _, n := range negatives(vs) {
+	for _, n := range vs.Negative {
 		f.Add([]byte(n.Record))
+	}
+	for _, c := range vs.Challenges {
+		f.Add([]byte(c.Record))
 	}
 	f.Add([]byte{})
 	f.Add([]byte{0x11, 1, 4, 0})
@@ -45,6 +47,10 @@ func FuzzParse(f *testing.F) {
 			require.Equal(t, b, whole)
 			require.Equal(t, e2e.TypeInit, typ)
 		}
+		if whole, ok := e2e.RebuildChallenge(b); ok {
+			require.Equal(t, b, whole)
+			require.Equal(t, e2e.TypeChallenge, typ)
+		}
 		if whole, ok := e2e.RebuildResp(b); ok {
 			require.Equal(t, b, whole)
 			require.Equal(t, e2e.TypeResp, typ)
@@ -55,10 +61,9 @@ func FuzzParse(f *testing.F) {
 // Whatever comes from the transport, in whatever state: no panic, and one error, unless it is a vector's genuine record.
 func FuzzReceive(f *testing.F) {
 	seedRecords(f)
-	vs := positive()
+	vs := load(f).Positive
 	genuine := map[string]bool{}
 	for _, v := range vs {
-		v.compute()
 		genuine[string(v.Init)], genuine[string(v.Resp)] = true, true
 		for _, m := range v.Messages {
 			genuine[string(m.Record)] = true

@@ -47,7 +47,8 @@ func (s *Service) handle(ctx context.Context, from identity.ID, init []byte) {
 	switch {
 	case errors.Is(err, errReplay):
 		s.dropped(from, "replay")
-		s.log.Warn("replayed message", "peer", from, "epoch", req.Epoch())
+		s.log.Warn("replayed message, or of a peer that lost its epochs", "peer", from, "epoch", req.Epoch())
+		s.challenge(ctx, p, req)
 	case errors.Is(err, control.ErrMalformed):
 		s.dropped(from, "malformed")
 		s.log.Warn("malformed message", "peer", from, "err", err)
@@ -58,6 +59,23 @@ func (s *Service) handle(ctx context.Context, from identity.ID, init []byte) {
 		if s.publish(ctx, from, resp) && s.cfg.Observer.Answered != nil {
 			s.cfg.Observer.Answered(from, repeated)
 		}
+	}
+}
+
+// challenge answers a request under a used epoch: if the peer is alive, it learns from which epoch on it is heard again.
+func (s *Service) challenge(ctx context.Context, p *peer, req *e2e.Request) {
+	var w e2e.EpochWindow
+	err := s.cfg.Store.View(ctx, func(tx Tx) error {
+		var err error
+		w, err = loadWindow(tx, p.id)
+		return err
+	})
+	if err != nil {
+		s.log.Error("read epochs", "peer", p.id, "err", err)
+		return
+	}
+	if record, err := req.Challenge(s.cfg.Now(), w); err == nil {
+		s.publish(ctx, p.id, record)
 	}
 }
 

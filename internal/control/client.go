@@ -329,10 +329,10 @@ func (c *Client) exchange(ctx context.Context, acks [][]byte, req *pendingReques
 			c.log.Debug("publish to the platform", "err", err)
 		}
 		timeout := time.NewTimer(wait)
-		reply, ok := c.awaitReply(ctx, x, timeout)
+		reply, err := c.awaitReply(ctx, x, timeout)
 		timeout.Stop()
-		if ok {
-			return reply, nil
+		if err == nil || errors.Is(err, e2e.ErrChallenged) {
+			return reply, err
 		}
 		if ctx.Err() != nil {
 			return Reply{}, ctx.Err()
@@ -372,17 +372,19 @@ func (c *Client) awaitUp(ctx context.Context) bool {
 // was away when the INIT was sent, and has its say now.
 const afterNudge = 200 * time.Millisecond
 
-func (c *Client) awaitReply(ctx context.Context, x *e2e.Exchange, timeout *time.Timer) (Reply, bool) {
+var errNoReply = errors.New("no reply yet")
+
+func (c *Client) awaitReply(ctx context.Context, x *e2e.Exchange, timeout *time.Timer) (Reply, error) {
 	shortened := false // once, or nudges without end would put the timeout off without end
 	for {
 		select {
 		case <-ctx.Done():
-			return Reply{}, false
+			return Reply{}, errNoReply
 		case <-timeout.C:
-			return Reply{}, false
+			return Reply{}, errNoReply
 		case <-c.wake:
 			if !c.isUp() {
-				return Reply{}, false // resend after the reconnect
+				return Reply{}, errNoReply // resend after the reconnect
 			}
 			if c.takeNudge() && !shortened {
 				shortened = true
@@ -390,6 +392,9 @@ func (c *Client) awaitReply(ctx context.Context, x *e2e.Exchange, timeout *time.
 			}
 		case record := <-c.incoming:
 			body, err := x.Open(record)
+			if errors.Is(err, e2e.ErrChallenged) {
+				return Reply{}, err
+			}
 			if err != nil {
 				c.log.Debug("reply of the platform", "err", err)
 				continue
@@ -399,7 +404,7 @@ func (c *Client) awaitReply(ctx context.Context, x *e2e.Exchange, timeout *time.
 				c.log.Warn("reply of the platform", "err", err)
 				continue
 			}
-			return reply, true
+			return reply, nil
 		}
 	}
 }

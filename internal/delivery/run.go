@@ -147,6 +147,9 @@ func (r *runner) receive(record []byte) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.core.stats.RecordsRefused++
+		if c, ok := errors.AsType[*e2e.ChallengeError](err); ok {
+			r.core.addControl(c.Record)
+		}
 		if terr == nil && typ == e2e.TypeData && errors.Is(err, e2e.ErrUnauthentic) {
 			r.core.strange(now)
 		}
@@ -162,6 +165,9 @@ func (r *runner) receive(record []byte) {
 	k := &r.core
 	if ev.Reply != nil {
 		k.addControl(ev.Reply)
+	}
+	if ev.Kind == e2e.KindChallenged {
+		r.earlySeq = 0 // the new INIT has none; the outbox still has the event
 	}
 	if ev.Switched {
 		// Only an initiator's own early data is known to have arrived.

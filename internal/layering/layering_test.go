@@ -25,15 +25,17 @@ var allowed = map[string][]string{
 	"fuzzy":    {"internal/polar", "internal/secret"},
 	"identity": {"internal/secret"},
 
-	"identity/ca":    {"identity", "internal/atomicfile"},
-	"identity/label": {"identity"},
-	"puf/hw":         {"puf"},
+	"identity/ca":         {"identity", "internal/atomicfile"},
+	"identity/label":      {"identity"},
+	"identity/secureboot": {"identity"},
+	"puf/hw":              {"puf"},
 
-	"keyvault":     {"fuzzy", "internal/secret", "puf"},
+	"keyvault":     {"fuzzy", "internal/keywrap", "internal/secret", "puf"},
 	"keyvault/tpm": {"keyvault"},
 	"e2e":          {"identity", "internal/secret"},
 
 	"internal/atomicfile": nil,
+	"internal/keywrap":    nil,
 	"internal/kv":         nil,
 	"internal/layering":   nil,
 	"internal/link":       nil,
@@ -54,6 +56,8 @@ var allowed = map[string][]string{
 	"platform/broker":   {"identity", "platform/registry"},
 	"platform/pgstore":  {"internal/kv", "platform"},
 	"appgw/pgstore":     {"appgw", "internal/kv"},
+
+	"internal/wycheproof": {"identity", "internal/keywrap"},
 
 	"internal/bench": {"e2e", "identity", "identity/ca", "internal/delivery"},
 }

@@ -132,7 +132,7 @@ func (p *Platform) Run(ctx context.Context, l link.Link) {
 	work.Wait()
 }
 
-// Answer returns the RESP to an INIT of a peer, nil for junk and for an epoch that was used.
+// Answer returns the RESP to an INIT of a peer, a CHALLENGE for an epoch that was used, nil for junk.
 func (p *Platform) Answer(id identity.ID, init []byte) []byte {
 	p.mu.Lock()
 	from := p.peers[id]
@@ -148,7 +148,8 @@ func (p *Platform) Answer(id identity.ID, init []byte) []byte {
 		return from.resp
 	}
 	if from.window.Accept(req.Epoch()) != nil {
-		return nil
+		record, _ := req.Challenge(time.Now(), from.window)
+		return record
 	}
 	m, err := control.ParseMessage(req.Body())
 	require.NoError(p.t, err)
