@@ -21,6 +21,9 @@ const restoreSkip = 1 << 31
 // repeats of others.
 func MarkRestored(ctx context.Context, s Store) error {
 	err := s.Update(ctx, func(tx Tx) error {
+		if err := skipBy(tx, keyPrekeyNumber, 1, 1<<16); err != nil {
+			return err
+		}
 		var ids []string
 		for key := range tx.List("epoch/") {
 			ids = append(ids, strings.TrimPrefix(key, "epoch/"))
@@ -48,11 +51,13 @@ func MarkRestored(ctx context.Context, s Store) error {
 }
 
 // skip adds restoreSkip to the first of n numbers.
-func skip(tx Tx, key string, n int) error {
+func skip(tx Tx, key string, n int) error { return skipBy(tx, key, n, restoreSkip) }
+
+func skipBy(tx Tx, key string, n int, by uint64) error {
 	v, err := getU64s(tx, key, n)
 	if err != nil {
 		return err
 	}
-	v[0] += restoreSkip
+	v[0] += by
 	return putU64s(tx, key, v...)
 }

@@ -3,6 +3,7 @@ package appgw_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -43,6 +44,7 @@ type system struct {
 	claimKey  []byte
 	device    controltest.Party // credential only
 	seen      [][]byte          // every publication
+	up        [][]byte          // the device's for the application
 	fate      func(linkmem.Publication) linkmem.Fate
 }
 
@@ -62,6 +64,9 @@ func bubbleOf(t *testing.T, options devicegw.ProduceOptions, f func(*testing.T, 
 				s.mu.Lock()
 				defer s.mu.Unlock()
 				s.seen = append(s.seen, p.Payload)
+				if strings.HasSuffix(p.Topic, "/up") {
+					s.up = append(s.up, p.Payload)
+				}
 			},
 			Fate: func(p linkmem.Publication) linkmem.Fate {
 				s.mu.Lock()
@@ -214,6 +219,12 @@ func (s *system) startApp(change func(*appgw.Config)) (gw *appgw.Gateway, stop f
 
 // startDevice is a power-up of the device.
 func (s *system) startDevice(change func(*devicegw.Config)) (gw *devicegw.Gateway, stop func()) {
+	gw = s.openDevice(change)
+	return gw, s.background(gw.Run)
+}
+
+// openDevice is startDevice before Run.
+func (s *system) openDevice(change func(*devicegw.Config)) (gw *devicegw.Gateway) {
 	nvm, err := devicegw.OpenFileNVM(s.flash)
 	require.NoError(s.t, err)
 	cfg := devicegw.Config{Root: s.root, NVM: nvm, Link: s.broker.Client("D-7F3K2"), Now: time.Now}
@@ -222,5 +233,5 @@ func (s *system) startDevice(change func(*devicegw.Config)) (gw *devicegw.Gatewa
 	}
 	gw, err = devicegw.Open(s.t.Context(), cfg)
 	require.NoError(s.t, err)
-	return gw, s.background(gw.Run)
+	return gw
 }

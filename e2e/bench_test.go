@@ -177,3 +177,31 @@ func TestAllocations(t *testing.T) {
 		})
 	}
 }
+
+// BenchmarkEarlyData is INIT and RESP of a device with one message, both sides, with and without a prekey.
+func BenchmarkEarlyData(b *testing.B) {
+	for _, prekey := range []bool{false, true} {
+		b.Run(fmt.Sprintf("prekey=%v", prekey), func(b *testing.B) {
+			keys := memPrekeys{7: prekey7}
+			x := newPair(b, func(c *e2e.Config, _ *[]byte) { c.Prekeys = keys })
+			if prekey {
+				require.NoError(b, x.dev.UsePrekey(prekeyOf(x, 7, prekey7)))
+			}
+			msg := []byte("21.5 degrees")
+			b.ReportAllocs()
+			for b.Loop() {
+				init, err := x.dev.Initiate(x.now, msg)
+				if err != nil {
+					b.Fatal(err)
+				}
+				ev, err := x.app.Receive(x.now, init)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := x.dev.Receive(x.now, ev.Reply); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -158,7 +158,7 @@ func (p *Peer) receiveChallenge(now time.Time, h header, record []byte) (Event, 
 		return Event{}, err
 	}
 	// Without early data: whether that of the first INIT arrived is unknown, and only the caller can number it.
-	i, err := p.initiate(now, echo)
+	i, err := p.initiate(now, echo, nil)
 	if err != nil {
 		return Event{}, err
 	}

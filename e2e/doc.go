@@ -40,7 +40,7 @@
 //
 // INIT and RESP, with the binding's hint in the place of the session ID and zero for generation and counter:
 //
-//	INIT  header 16 | epoch 8 | offered suites 2 | [echo 16] | point 33 | [ML-KEM key 1184] | enc(caps 4 | early data) | tag 16 | mac1 16
+//	INIT  header 16 | epoch 8 | offered suites 2 | [echo 16] | [prekey 4] | point 33 | [ML-KEM key 1184] | enc(caps 4 | early data) | tag 16 | mac1 16
 //	RESP  header 16 | point 33 | [ML-KEM ciphertext 1088] | enc(caps 4 | data) | tag 16
 //	CHALLENGE  header 16 | SHA-256(INIT) 16 | nonce 16 | highest epoch 8 | mac 16
 //
@@ -50,8 +50,8 @@
 // impersonation towards whose agreement key was stolen. With a pre-shared key all of it holds although the certificate authority
 // helps the attacker.
 //
-// Early data and one-shot requests have no forward secrecy, are open to whoever stole the responder's agreement key (and knows the
-// pre-shared key), and are protected from replay by the epoch alone: a request that changes something carries a signature over
+// Early data without a [Prekey] and one-shot requests have no forward secrecy, are open to whoever stole the responder's agreement key
+// (and knows the pre-shared key), and are protected from replay by the epoch alone: a request that changes something carries a signature over
 // [Exchange.Transcript]. Lengths, times and the binding's hint are visible. Delivery is not promised; a record is lost or
 // delivered once.
 package e2e

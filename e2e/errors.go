@@ -23,6 +23,14 @@ var (
 	// will be heard then.
 	ErrChallenged = errors.New("e2e: request was challenged, begin it anew")
 
+	// ErrNoPrekey means early data where Config.RequirePrekey wants a prekey and none is valid. Initiate without early data.
+	ErrNoPrekey = errors.New("e2e: no prekey for early data, initiate without")
+
+	// ErrPrekeyRequired and ErrUnknownPrekey mean early data that is not accepted, because it came without a prekey or under one that is
+	// erased. [Prekeys] implementations return ErrUnknownPrekey. See [ChallengeError].
+	ErrPrekeyRequired = errors.New("e2e: early data came without a prekey")
+	ErrUnknownPrekey  = errors.New("e2e: prekey is not known or was erased")
+
 	// ErrEpochJump means that an epoch lies more than 2^32 above the highest seen: the peer's epoch store is broken, and
 	// accepting it could use the sequence up. Commission the pair again.
 	ErrEpochJump = errors.New("e2e: epoch jumps by more than 2^32")

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"slices"
+	"time"
 )
 
 // What tests reach into. Nothing of it exists outside of test binaries.
@@ -129,10 +130,22 @@ func RebuildInit(b []byte) ([]byte, bool) {
 	whole := h.append(nil)
 	whole = binary.BigEndian.AppendUint64(whole, m.epoch)
 	whole = binary.BigEndian.AppendUint16(whole, m.offered)
-	for _, part := range [][]byte{m.echo, m.share, m.kem, m.sealed, m.mac1} {
+	for _, part := range [][]byte{m.echo, prekeyNumber(m.prekey), m.share, m.kem, m.sealed, m.mac1} {
 		whole = append(whole, part...)
 	}
 	return whole, true
+}
+
+func prekeyNumber(n uint32) []byte {
+	if n == 0 {
+		return nil
+	}
+	return binary.BigEndian.AppendUint32(nil, n)
+}
+
+// PlainPrekey is what OpenPrekey returns for owner, without a signature.
+func PlainPrekey(owner PlainParty, number uint32, expires time.Time, key *ecdh.PublicKey) *Prekey {
+	return &Prekey{Number: number, Expires: expires, key: key, name: owner.Name, cert: owner.Cert}
 }
 
 // RebuildResp is RebuildInit for a RESP.
@@ -173,4 +186,9 @@ func KeyBefore(p *Peer) []byte {
 		return nil
 	}
 	return p.current.before.key.Expose()
+}
+
+// PrekeyBody is what SignPrekey signs.
+func PrekeyBody(number uint32, expires time.Time, cert [32]byte, key *ecdh.PublicKey, name string) []byte {
+	return prekeyBody(number, expires, cert, key, name)
 }

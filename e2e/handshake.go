@@ -47,8 +47,8 @@ func (p *Peer) flags() byte {
 }
 
 // initiate takes an epoch, which is durable from then on, and does all of INIT that does not need the payload. echo is nil unless
-// INIT answers a CHALLENGE. It wants hs.
-func (p *Peer) initiate(now time.Time, echo []byte) (*initiation, error) {
+// INIT answers a CHALLENGE, prekey is nil unless it is to protect early data. It wants hs.
+func (p *Peer) initiate(now time.Time, echo []byte, prekey *Prekey) (*initiation, error) {
 	epoch, err := p.epochs.NextEpoch()
 	if err != nil {
 		return nil, fmt.Errorf("e2e: take epoch: %w", err)
@@ -74,9 +74,19 @@ func (p *Peer) initiate(now time.Time, echo []byte) (*initiation, error) {
 	if echo != nil {
 		h.flags |= flagEcho
 	}
-	i.clear = appendInitClear(nil, h, epoch, i.offered, echo, share, kem)
+	var number uint32
+	if prekey != nil {
+		h.flags |= flagPrekey
+		number = prekey.Number
+	}
+	i.clear = appendInitClear(nil, h, epoch, i.offered, echo, number, share, kem)
 	i.th1 = transcript1(p.th0, i.clear)
-	i.ck1, err = p.chainInit(i.private, p.remote.agreement, share)
+	if i.ck1, err = p.chainInit(i.private, p.remote.agreement, share); err != nil {
+		return nil, err
+	}
+	if prekey != nil {
+		i.ck1, err = chainPrekey(i.ck1, agreement{i.private, prekey.key}, agreement{p.key, prekey.key})
+	}
 	return i, err
 }
 
@@ -138,7 +148,7 @@ func (p *Peer) checkInit(h header, record []byte) (initRecord, error) {
 	if subtle.ConstantTimeCompare(m.mac1, p.outerMAC(m.macked)) != 1 {
 		return m, unauthentic(&p.count.badMAC)
 	}
-	if choose(p.suites, m.offered) == 0 {
+	if choose(p.suites, m.offered) == 0 || m.prekey != 0 && (p.prekeys == nil || p.oneShot) {
 		return m, unauthentic(&p.count.unsupported)
 	}
 	return m, nil
@@ -158,8 +168,8 @@ type opening struct {
 	payload []byte
 }
 
-// openInit does the expensive half. It wants hs, since it calls Key.
-func (p *Peer) openInit(m initRecord, record []byte) (*opening, error) {
+// openInit does the expensive half. prekey is the private half of the one that m names. It wants hs, since it calls Key.
+func (p *Peer) openInit(m initRecord, prekey ecdh.KeyExchanger, record []byte) (*opening, error) {
 	public, err := p.parseShare(m.share)
 	if err != nil {
 		return nil, err
@@ -167,6 +177,11 @@ func (p *Peer) openInit(m initRecord, record []byte) (*opening, error) {
 	o := &opening{epoch: m.epoch, public: public, th1: transcript1(p.th0, m.clear)}
 	if o.ck1, err = p.chainInit(p.key, public, m.share); err != nil {
 		return nil, err
+	}
+	if prekey != nil {
+		if o.ck1, err = chainPrekey(o.ck1, agreement{prekey, public}, agreement{prekey, p.remote.agreement}); err != nil {
+			return nil, err
+		}
 	}
 	keys, err := messageKeys(m.suite, o.ck1, labelM1, o.th1)
 	if err != nil {

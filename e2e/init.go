@@ -8,6 +8,7 @@ type initRecord struct {
 	epoch   uint64
 	offered uint16
 	echo    []byte // 16 bytes or nil
+	prekey  uint32 // number, 0: none
 	share   []byte // e_I, compressed; n_I in ProfileStatic
 	kem     []byte // 1,184 bytes or nil
 
@@ -17,11 +18,14 @@ type initRecord struct {
 	mac1   []byte
 }
 
-func appendInitClear(b []byte, h header, epoch uint64, offered uint16, echo, share, kem []byte) []byte {
+func appendInitClear(b []byte, h header, epoch uint64, offered uint16, echo []byte, prekey uint32, share, kem []byte) []byte {
 	b = h.append(b)
 	b = binary.BigEndian.AppendUint64(b, epoch)
 	b = binary.BigEndian.AppendUint16(b, offered)
 	b = append(b, echo...)
+	if prekey != 0 {
+		b = binary.BigEndian.AppendUint32(b, prekey)
+	}
 	b = append(b, share...)
 	return append(b, kem...)
 }
@@ -43,6 +47,9 @@ func parseInit(h header, b []byte) (initRecord, bool) {
 	if h.flags&flagEcho != 0 {
 		size += echoSize
 	}
+	if h.flags&flagPrekey != 0 {
+		size += prekeySize
+	}
 	if m.offered&kemOffers != 0 {
 		size += kemKeySize
 	}
@@ -52,6 +59,12 @@ func parseInit(h header, b []byte) (initRecord, bool) {
 	if h.flags&flagEcho != 0 {
 		m.echo = b[n : n+echoSize]
 		n += echoSize
+	}
+	if h.flags&flagPrekey != 0 {
+		if m.prekey = binary.BigEndian.Uint32(b[n:]); m.prekey == 0 || h.profile() == ProfileStatic {
+			return m, false
+		}
+		n += prekeySize
 	}
 	m.share = b[n : n+h.profile().shareSize()]
 	if m.offered&kemOffers != 0 {

@@ -21,7 +21,9 @@ func TestAuthenticButAgainstTheRules(t *testing.T) {
 		change func([]byte) []byte
 		count  func(e2e.Stats) uint64
 	}{
-		{"reserved flag b3", set(2, 1<<3), malformed},
+		{"the flag of a prekey and none", set(2, 1<<3), unsupported},
+		{"prekey 0", func(b []byte) []byte { b[2] |= 1 << 3; return slices.Insert(b, 26, 0, 0, 0, 0) }, malformed},
+		{"a prekey where there are none", func(b []byte) []byte { b[2] |= 1 << 3; return slices.Insert(b, 26, 0, 0, 0, 1) }, unsupported},
 		{"reserved flag b6", set(2, 1<<6), malformed},
 		{"reserved flag b7", set(2, 1<<7), malformed},
 		{"renew-please", set(2, 1<<1), malformed},

@@ -32,7 +32,7 @@ func (p *Peer) Begin(now time.Time) (*Exchange, error) {
 	if p.wiped {
 		return nil, ErrWiped
 	}
-	i, err := p.initiate(now, p.echo)
+	i, err := p.initiate(now, p.echo, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +156,7 @@ func (p *Peer) OpenRequest(init []byte) (*Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	o, err := p.openInit(m, init)
+	o, err := p.openInit(m, nil, init)
 	if err != nil {
 		return nil, err
 	}

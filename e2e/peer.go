@@ -70,6 +70,14 @@ type Config struct {
 	// protocol, which has no use for them yet, and must be 0; the others are the caller's.
 	Capabilities uint32
 
+	// Prekeys of an application gateway are the ones that it hands out to its devices. Without them, an INIT under a prekey is
+	// refused.
+	Prekeys Prekeys
+
+	// RequirePrekey has early data under a prekey only: Initiate refuses any other, and early data that arrives without one is not
+	// delivered; its sender is challenged and starts a session without early data.
+	RequirePrekey bool
+
 	// Windowed takes a record that up to 63 later ones of its session and direction have overtaken, once, instead of refusing
 	// everything older than the newest. It is for transports that reorder, and concerns what this side receives; the other side
 	// need not know. The order within a session, which the paper asks for, is then the caller's to restore.
@@ -92,9 +100,12 @@ type Peer struct {
 	suites       []Suite
 	limits       Limits
 	windowed     bool
-	caps         uint32
-	key          ecdh.KeyExchanger
-	epochs       Epochs
+	prekeys      Prekeys
+
+	requirePrekey bool
+	caps          uint32
+	key           ecdh.KeyExchanger
+	epochs        Epochs
 
 	th0   [hashSize]byte
 	hint  Hint
@@ -113,6 +124,7 @@ type Peer struct {
 	trying    time.Time // first INIT since the last success
 
 	challenges challenges // that we sent
+	prekey     *Prekey    // to protect early data of ours, nil: none
 	echo       []byte     // for the next one-shot INIT, nil: none
 
 	// mu guards what follows.
@@ -209,7 +221,7 @@ func newPeer(cfg Config, self, remote party, psk []byte) (*Peer, error) {
 		self: self, remote: remote,
 		selfB:   rank(self.role) > rank(remote.role),
 		oneShot: rank(self.role) == 3 || rank(remote.role) == 3,
-		profile: cfg.Profile, suites: suites, limits: limits, windowed: cfg.Windowed, caps: cfg.Capabilities, key: cfg.Key, epochs: cfg.Epochs,
+		profile: cfg.Profile, suites: suites, limits: limits, windowed: cfg.Windowed, caps: cfg.Capabilities, prekeys: cfg.Prekeys, requirePrekey: cfg.RequirePrekey, key: cfg.Key, epochs: cfg.Epochs,
 		random: system,
 	}
 	a, b := self, remote

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"crypto/ecdh"
 	"errors"
 	"fmt"
 	"slices"
@@ -15,8 +16,8 @@ const (
 	// KindNone: nothing to deliver. Publish Reply, if there is one.
 	KindNone EventKind = iota
 
-	// KindEarlyData: Payload is the early data of the peer's INIT. It has no forward secrecy, and whoever stole our agreement
-	// key (and knows the pre-shared key) could have made it; only the epoch protects it from replay.
+	// KindEarlyData: Payload is the early data of the peer's INIT. Unless it came under a prekey (Event.Prekey), it has no forward secrecy,
+	// and whoever stole our agreement key (and knows the pre-shared key) could have made it. Only the epoch protects it from replay.
 	KindEarlyData
 
 	// KindEstablished: Seal uses the new session Session from now on. For the initiator it means that the early data
@@ -56,13 +57,17 @@ type Event struct {
 	// same: send it again under whatever number tells the peer's application that it is the same message.
 	Returned []byte
 
+	// Prekey is the number of the prekey that protected the early data; 0: none did.
+	Prekey uint32
+
 	// Reason is that of a CLOSE.
 	Reason byte
 }
 
 // Initiate starts a new session: it takes an epoch and returns an INIT to publish. A session in use stays in use until
-// the new one is established; an earlier pending INIT is dropped, with its early data. Early data may be nil; it has no forward
-// secrecy and no protection from who stole the peer's agreement key (see the package documentation).
+// the new one is established; an earlier pending INIT is dropped, with its early data. Early data may be nil; without a prekey
+// ([Peer.UsePrekey]) it has no forward secrecy and no protection from who stole the peer's agreement key (see the package
+// documentation). With Config.RequirePrekey and no prekey, early data is [ErrNoPrekey].
 func (p *Peer) Initiate(now time.Time, early []byte) ([]byte, error) {
 	switch {
 	case p.oneShot:
@@ -75,7 +80,13 @@ func (p *Peer) Initiate(now time.Time, early []byte) ([]byte, error) {
 	if p.wiped {
 		return nil, ErrWiped
 	}
-	i, err := p.initiate(now, nil)
+	var prekey *Prekey
+	if len(early) > 0 {
+		if prekey = p.livePrekey(now); prekey == nil && p.requirePrekey {
+			return nil, ErrNoPrekey
+		}
+	}
+	i, err := p.initiate(now, nil, prekey)
 	if err != nil {
 		return nil, err
 	}
@@ -152,11 +163,25 @@ func (p *Peer) receiveInit(now time.Time, h header, record []byte) (Event, error
 		p.count.stale.Add(1)
 		return Event{}, p.challenge(now, m.suite, Digest(record), CheckEpoch(p.seenEpoch, m.epoch))
 	}
-	o, err := p.openInit(m, record)
+	var prekey ecdh.KeyExchanger
+	if m.prekey != 0 {
+		if prekey, err = p.findPrekey(m.prekey); errors.Is(err, ErrUnknownPrekey) {
+			return Event{}, p.challenge(now, m.suite, Digest(record), err)
+		}
+		if err != nil {
+			return Event{}, err
+		}
+	}
+	o, err := p.openInit(m, prekey, record)
 	if err != nil {
 		return Event{}, err
 	}
 	defer o.ck1.Wipe()
+	if p.requirePrekey && m.prekey == 0 && len(o.payload) > 0 {
+		// Whoever has our agreement key could have made it. Its author, if there is one, starts a session and sends it there.
+		clear(o.payload)
+		return Event{}, p.challenge(now, m.suite, o.digest, ErrPrekeyRequired)
+	}
 	if p.pending != nil && !p.selfB && p.contending(now) {
 		// Our INIT wins. The other one's epoch is used up, so that nobody can play it later, when its sender has sent the
 		// early data again.
@@ -198,7 +223,7 @@ func (p *Peer) receiveInit(now time.Time, h header, record []byte) (Event, error
 		p.pending, p.trying = nil, time.Time{}
 	}
 	if len(o.payload) > 0 {
-		e.Kind, e.Payload = KindEarlyData, o.payload
+		e.Kind, e.Payload, e.Prekey = KindEarlyData, o.payload, m.prekey
 	}
 	return e, nil
 }

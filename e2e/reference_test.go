@@ -2,9 +2,12 @@ package e2e_test
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/ecdh"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/hmac"
 	"crypto/mlkem"
 	"crypto/mlkem/mlkemtest"
@@ -64,6 +67,8 @@ type vector struct {
 	EphemeralR  hexBytes `json:"ephemeral_private_responder"`
 	NonceI      hexBytes `json:"nonce_initiator,omitempty"` // profile 1, in the place of the ephemeral keys
 	NonceR      hexBytes `json:"nonce_responder,omitempty"`
+	PrekeyN     uint32   `json:"prekey_number,omitempty"`
+	Prekey      hexBytes `json:"prekey_private,omitempty"`
 	KEMSeed     hexBytes `json:"mlkem_seed_initiator,omitempty"`   // d ‖ z of FIPS 203
 	KEMRandom   hexBytes `json:"mlkem_random_responder,omitempty"` // m of FIPS 203
 	CapsI       uint32   `json:"capabilities_initiator,omitempty"`
@@ -81,6 +86,7 @@ type vector struct {
 	Mac1K  hexBytes `json:"mac1k"`
 	TH1    hexBytes `json:"th1"`
 	CK1    hexBytes `json:"ck1"`
+	CK1P   hexBytes `json:"ck1_with_prekey,omitempty"`
 	K1     hexBytes `json:"k1"`
 	KEMSS  hexBytes `json:"mlkem_shared,omitempty"`
 	CK2    hexBytes `json:"ck2"`
@@ -204,6 +210,11 @@ func (v *vector) compute() {
 		hI[2] |= 4
 	}
 	initClear = append(initClear, v.Echo...)
+	if v.PrekeyN != 0 {
+		initClear[2] |= 8
+		hI[2] |= 8
+		initClear = binary.BigEndian.AppendUint32(initClear, v.PrekeyN)
+	}
 	initClear = append(initClear, shareI...)
 	var ciphertext []byte
 	if v.Offered&0xc != 0 {
@@ -228,7 +239,13 @@ func (v *vector) compute() {
 	} else {
 		v.CK1 = refHMAC(v.MK, v.NonceI)
 	}
-	v.K1 = refExpand(v.CK1, "semio-e2e/1 m1", v.TH1, 76)
+	ck1 := v.CK1
+	if v.PrekeyN != 0 {
+		pk := refKey(v.Prekey)
+		v.CK1P = refHMAC(v.CK1, refDH(eI, pk), refDH(sI, pk))
+		ck1 = v.CK1P
+	}
+	v.K1 = refExpand(ck1, "semio-e2e/1 m1", v.TH1, 76)
 	ct1 := refSeal(v.K1, v.TH1, 0, hI, append(binary.BigEndian.AppendUint32(nil, v.CapsI), v.Early...))
 	v.Init = append(initClear, ct1...)
 	v.Init = append(v.Init, refHMAC(v.Mac1K, v.Init)[:16]...)
@@ -240,7 +257,7 @@ func (v *vector) compute() {
 	respClear := slices.Concat(hR, shareR, ciphertext)
 	v.TH2 = refHash(v.TH1, binary.BigEndian.AppendUint32(nil, uint32(len(ct1))), ct1, respClear)
 	if v.Profile == 0 {
-		v.CK2 = refHMAC(v.CK1, refDH(eI, eR), v.KEMSS)
+		v.CK2 = refHMAC(ck1, refDH(eI, eR), v.KEMSS)
 		v.CK3 = refHMAC(v.CK2, refDH(eR, sI))
 	} else {
 		v.CK3 = refHMAC(v.CK1, v.NonceR, v.KEMSS)
@@ -282,6 +299,35 @@ func (c *challenge) compute(v *vector) {
 	h := append(append([]byte{0x14, v.initSuite(), flags, 0}, v.Hint...), 0, 0, 0, 0)
 	c.Record = slices.Concat(h, refHash(v.Init)[:16], c.Nonce, binary.BigEndian.AppendUint64(nil, c.Highest))
 	c.Record = append(c.Record, refHMAC(c.ChalK, c.Record)[:16]...)
+}
+
+// prekeyBundle is what an application signs and hands out.
+type prekeyBundle struct {
+	Name       string   `json:"name"`
+	ID         string   `json:"id"`
+	CertHash   hexBytes `json:"certificate_sha256"`
+	SigningKey hexBytes `json:"signing_private"`
+	Number     uint32   `json:"number"`
+	Expires    uint64   `json:"expires"`
+	Private    hexBytes `json:"private"`
+	Signed     hexBytes `json:"signed_bytes"` // with the prefix of the context
+	Bundle     hexBytes `json:"bundle"`
+}
+
+func (b *prekeyBundle) compute() {
+	body := binary.BigEndian.AppendUint32([]byte{1}, b.Number)
+	body = binary.BigEndian.AppendUint64(body, b.Expires)
+	body = slices.Concat(body, b.CertHash, refPoint(refKey(b.Private)), lp([]byte(b.ID)))
+	b.Signed = slices.Concat(bytes.Repeat([]byte{0x20}, 64), []byte("semio/1 prekey\x00"), body)
+	k, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), b.SigningKey)
+	if err != nil {
+		panic(err)
+	}
+	sig, err := k.Sign(nil, refHash(b.Signed), crypto.SHA256) // RFC 6979
+	if err != nil {
+		panic(err)
+	}
+	b.Bundle = append(body, sig...)
 }
 
 // initSuite is the suite of INIT's header: CTR and HMAC wherever they are offered.

@@ -14,6 +14,7 @@ import (
 	"os"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/semio-iot/semio/e2e"
 	"github.com/stretchr/testify/require"
@@ -31,7 +32,7 @@ type negative struct {
 	At     string   `json:"at"`    // "A" or "B"
 	State  string   `json:"state"` // "new", "initiated" (A or B has sent INIT), "established"
 	Record hexBytes `json:"record"`
-	Error  string   `json:"error"` // "unauthentic", "replay", "stale epoch"
+	Error  string   `json:"error"` // "unauthentic", "replay", "stale epoch", "unknown prekey"
 }
 
 // sequence is what B receives, in this order, after the handshake of a vector.
@@ -54,7 +55,8 @@ type vectors struct {
 	Negative  []negative `json:"negative"`
 	Sequences []sequence `json:"sequences"`
 
-	Challenges []*challenge `json:"challenges"`
+	Challenges []*challenge    `json:"challenges"`
+	Prekeys    []*prekeyBundle `json:"prekeys"`
 }
 
 func party(role, id string) refParty {
@@ -114,13 +116,27 @@ func positive() []*vector {
 	five := static(variant("one-shot, static profile", app, plat, nil, 1, 1))
 	five.Early, five.Reply, five.Messages = []byte("connect D-METER-1"), []byte("done"), nil
 	all = append(all, five)
+	for _, suite := range []byte{1, 4} {
+		v := variant(fmt.Sprintf("prekey, suite 0x%02x", suite), dev, app, psk[:], 1<<(suite-1), suite)
+		v.PrekeyN, v.Prekey = 7, fixedKey("vector prekey 7").Bytes()
+		all = append(all, v)
+	}
 	six := variant("capabilities", dev, app, nil, 1, 1)
 	six.CapsI, six.CapsR = 0x00010000, 0x80020000
 	all = append(all, six)
-	for _, v := range []*vector{one, all[5], all[len(all)-6]} {
+	for _, v := range []*vector{one, all[5], all[len(all)-8]} {
 		all = append(all, echoed(v))
 	}
 	return all
+}
+
+func bundles() []*prekeyBundle {
+	b := &prekeyBundle{
+		Name: "prekey 7 of A-WATER", ID: "A-WATER", CertHash: party("A", "A-WATER").CertHash, SigningKey: fixedKey("vector signing A-WATER").Bytes(),
+		Number: 7, Expires: 1800000000, Private: fixedKey("vector prekey 7").Bytes(),
+	}
+	b.compute()
+	return []*prekeyBundle{b}
 }
 
 // echoed is the INIT of v once more, after a CHALLENGE.
@@ -377,6 +393,18 @@ func refusals(v *vector) []negative {
 	add("RESP of another suite", "A", "initiated", flip(resp, 1, 5))
 	other = odd(func(o *vector) { o.Early = []byte("21.3 degrees") })
 	add("RESP to another INIT", "A", "initiated", other.Resp)
+	if v.PrekeyN != 0 {
+		out = append(out, negative{
+			Name: v.Name + ": INIT with another prekey's number, outer MAC right", Vector: v.Name, At: "B", State: "new",
+			Record: remac(flip(init, 29, 1)), Error: "unknown prekey",
+		})
+		add("INIT with its prekey cut out, outer MAC right", "B", "new", remac(flip(slices.Delete(bytes.Clone(init), 26, 30), 2, 8)))
+		add("INIT with its prekey flag cleared, outer MAC right", "B", "new", remac(flip(init, 2, 8)))
+		other = odd(func(o *vector) { o.Prekey = fixedKey("vector prekey 6").Bytes() })
+		add("INIT under another prekey with this one's number", "B", "new", other.Init)
+		other = odd(func(o *vector) { o.oddInit = func(b []byte) []byte { copy(b[26:30], make([]byte, 4)); return b } })
+		add("INIT under prekey 0, sealed by its author", "B", "new", other.Init)
+	}
 	if v.Profile == 1 {
 		add("INIT with another nonce, outer MAC right", "B", "new", remac(flip(init, 26, 1)))
 		add("INIT under the ephemeral profile", "B", "new", remac(flip(init, 2, 0x10)))
@@ -437,6 +465,9 @@ func vectorPeers(t *testing.T, v *vector, change ...func(*e2e.Config)) (a, b *e2
 		if cfg.Capabilities = v.CapsR; initiator {
 			cfg.Capabilities = v.CapsI
 		}
+		if v.PrekeyN != 0 && !initiator {
+			cfg.Prekeys = memPrekeys{v.PrekeyN: refKey(v.Prekey)}
+		}
 		for _, c := range change {
 			c(&cfg)
 		}
@@ -447,6 +478,9 @@ func vectorPeers(t *testing.T, v *vector, change ...func(*e2e.Config)) (a, b *e2
 			ephemeral = v.EphemeralI
 		}
 		e2e.SetEphemeral(p, func() (*ecdh.PrivateKey, error) { return refKey(ephemeral), nil })
+		if v.PrekeyN != 0 && initiator {
+			require.NoError(t, p.UsePrekey(e2e.PlainPrekey(plain(other), v.PrekeyN, start.Add(time.Hour), refKey(v.Prekey).PublicKey())))
+		}
 		e2e.SetNonce(p, v.NonceR)
 		if initiator {
 			e2e.SetNonce(p, v.NonceI)
@@ -494,6 +528,7 @@ func TestVectorFile(t *testing.T) {
 	want.Negative = negatives(want.Positive)
 	want.Sequences = sequences(want.Positive)
 	want.Challenges = challengesTo(want.Positive)
+	want.Prekeys = bundles()
 	b, err := json.MarshalIndent(want, "", "  ")
 	require.NoError(t, err)
 	b = append(b, '\n')
@@ -602,7 +637,7 @@ func establishVector(t *testing.T, v *vector, a, b *e2e.Peer) {
 	require.NoError(t, err)
 }
 
-var errorNamed = map[string]error{"unauthentic": e2e.ErrUnauthentic, "replay": e2e.ErrReplay, "stale epoch": e2e.ErrStaleEpoch}
+var errorNamed = map[string]error{"unauthentic": e2e.ErrUnauthentic, "replay": e2e.ErrReplay, "stale epoch": e2e.ErrStaleEpoch, "unknown prekey": e2e.ErrUnknownPrekey}
 
 func TestNegativeVectors(t *testing.T) {
 	vs := load(t)

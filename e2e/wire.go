@@ -55,6 +55,7 @@ const (
 	nonceSize     = 32 // in the place of a point in ProfileStatic
 	capsSize      = 4
 	echoSize      = 16
+	prekeySize    = 4  // its number
 	digestSize    = 16 // of INIT, in CHALLENGE
 	hintSize      = 8
 	sessionIDSize = 8
@@ -75,20 +76,21 @@ const (
 	MaxPayload = 1 << 20
 
 	// MaxRecord is the longest record of any type. A transport may drop what is longer.
-	MaxRecord = initClearSize + echoSize + kemKeySize + initRest + MaxPayload
+	MaxRecord = initClearSize + echoSize + prekeySize + kemKeySize + initRest + MaxPayload
 )
 
 const (
 	flagB       = 1 << 0 // the sender is B
 	flagRenew   = 1 << 1 // please initiate a new session
 	flagEcho    = 1 << 2 // INIT answers a CHALLENGE
+	flagPrekey  = 1 << 3 // INIT's payload is under a prekey
 	flagProfile = 3 << 4
 )
 
 // allowedFlags lists for each type the bits that may be set; the others must be 0.
 var allowedFlags = [...]byte{
 	TypeData:      flagB | flagRenew,
-	TypeInit:      flagB | flagEcho | flagProfile,
+	TypeInit:      flagB | flagEcho | flagPrekey | flagProfile,
 	TypeResp:      flagB | flagProfile,
 	TypeClose:     flagB,
 	TypeChallenge: flagB | flagProfile,

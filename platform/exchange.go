@@ -86,6 +86,7 @@ func (s *Service) serve(ctx context.Context, p *peer, req *e2e.Request, init []b
 		return nil, false, err
 	}
 	acks := s.openAcks(p, m.Acks)
+	prekey := s.offered(p, m)
 	var ask *asked
 	if m.Request != nil {
 		if ask, err = s.examine(ctx, p, req.Transcript(), m.Request); err != nil {
@@ -107,6 +108,11 @@ func (s *Service) serve(ctx context.Context, p *peer, req *e2e.Request, init []b
 		if resp, err = answered(t.tx, p.id, req); err != nil || resp != nil {
 			repeated = err == nil
 			return err
+		}
+		if prekey != nil {
+			if err := t.keepPrekey(p, prekey); err != nil {
+				return err
+			}
 		}
 		reply, err := t.answer(p, m, acks, ask)
 		if err != nil {
@@ -142,6 +148,10 @@ func (t *txn) answer(p *peer, m control.Message, acks []signedAck, ask *asked) (
 	room := t.s.cfg.Limits.MaxReply
 	var err error
 	if reply.Orders, reply.More, err = t.handOut(p, &room); err != nil {
+		return reply, err
+	}
+	// At most 200 bytes, which the limit leaves room for.
+	if reply.Prekey, err = t.prekeyFor(p.id, m.PrekeyNumber); err != nil {
 		return reply, err
 	}
 	if m.CRLNumber < t.s.verifier.CRLNumber() {

@@ -45,6 +45,13 @@ type ClientConfig struct {
 	KeepCRL func(der []byte) error // optional: a revocation list that the Verifier has taken
 	Time    func(t time.Time)      // optional: authenticated time of the platform
 
+	// Prekeys of applications, all optional. Prekey is an application's newest bundle, which goes with every message: the platform keeps
+	// it for the devices. HeldPrekey is the number of the one that a device has, and TakePrekey gets its application's
+	// newest, which nobody has verified yet.
+	Prekey     func() []byte
+	HeldPrekey func() uint32
+	TakePrekey func(bundle []byte)
+
 	Poll   time.Duration // between regular polls; default 10 minutes, with a quarter of jitter
 	Logger *slog.Logger  // default: none
 }
@@ -305,6 +312,12 @@ func (c *Client) exchange(ctx context.Context, acks [][]byte, req *pendingReques
 		return Reply{}, fmt.Errorf("begin: %w", err)
 	}
 	m := Message{Acks: acks, CRLNumber: c.cfg.Verifier.CRLNumber()}
+	if c.cfg.Prekey != nil {
+		m.Prekey = c.cfg.Prekey()
+	}
+	if c.cfg.HeldPrekey != nil {
+		m.PrekeyNumber = c.cfg.HeldPrekey()
+	}
 	if req != nil {
 		s, err := req.req.Sign(x.Transcript(), c.cfg.Signer, req.claim)
 		if err != nil {
@@ -451,6 +464,9 @@ func (c *Client) settle(ctx context.Context, r Reply, acks *[][]byte) (more, stu
 			return r.More, true
 		}
 		*acks = append(*acks, ack)
+	}
+	if len(r.Prekey) > 0 && c.cfg.TakePrekey != nil {
+		c.cfg.TakePrekey(r.Prekey) // behind the orders, one of which may have installed its owner
 	}
 	return r.More, false
 }

@@ -62,6 +62,7 @@ func (r *runner) step() time.Duration {
 
 	now := r.cfg.Now()
 	ready, pending, renew := r.cfg.Peer.Ready(), r.cfg.Peer.Pending(), r.cfg.Peer.RenewDue(now)
+	mayEarly := r.cfg.EarlyData && r.cfg.Peer.EarlyDataReady(now)
 	r.mu.Lock()
 	k := &r.core
 	k.sessionState(ready, renew)
@@ -71,7 +72,7 @@ func (r *runner) step() time.Duration {
 		k.addControl(pending)
 	}
 	var early Frame
-	if act == actInitiate && r.cfg.EarlyData && len(k.out.entries) > 0 && len(k.out.entries[0].Frame) <= maxEarly {
+	if act == actInitiate && mayEarly && len(k.out.entries) > 0 && len(k.out.entries[0].Frame) <= maxEarly {
 		early, _ = ParseFrame(k.out.entries[0].Frame)
 	}
 	r.mu.Unlock()
