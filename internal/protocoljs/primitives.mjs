@@ -1,5 +1,5 @@
 // The primitives of docs/protocol.md section 1 and the sealing of section 5, over node:crypto.
-import { createCipheriv, createDecipheriv, createECDH, createHash, createHmac, timingSafeEqual } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createECDH, createHash, createHmac, createPublicKey, timingSafeEqual, verify } from 'node:crypto';
 
 export const u8 = (x) => Buffer.of(x);
 export const u16 = (x) => { const b = Buffer.alloc(2); b.writeUInt16BE(x); return b; };
@@ -32,6 +32,14 @@ export class Key {
     if (point.length !== 33 || (point[0] !== 2 && point[0] !== 3)) throw new Error('not a compressed point');
     const x = this.#ecdh.computeSecret(point);
     return cat(Buffer.alloc(32 - x.length), x);
+  }
+  /** Whether an ECDSA signature in DER, by this key, holds for SHA-256 of message. */
+  verify(message, signature) {
+    const u = this.#ecdh.getPublicKey();
+    const key = createPublicKey({
+      format: 'jwk', key: { kty: 'EC', crv: 'P-256', x: u.subarray(1, 33).toString('base64url'), y: u.subarray(33).toString('base64url') },
+    });
+    return verify('sha256', message, key, signature);
   }
 }
 

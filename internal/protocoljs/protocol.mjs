@@ -5,7 +5,7 @@ import { H, LP, cat, expand, extract, hmac, open, seal, u16, u32, u64, u8 } from
 
 export const DATA = 0, INIT = 1, RESP = 2, CLOSE = 3, CHALLENGE = 4;
 const label = (s) => `semio-e2e/1 ${s}`;
-const mayFlag = { [DATA]: 0x03, [INIT]: 0x35, [RESP]: 0x31, [CLOSE]: 0x01, [CHALLENGE]: 0x31 };
+const mayFlag = { [DATA]: 0x03, [INIT]: 0x3d, [RESP]: 0x31, [CLOSE]: 0x01, [CHALLENGE]: 0x31 };
 const offerBit = (suite) => (suite >= 1 && suite <= 4 ? 1 << (suite - 1) : 0);
 const hasKEM = (suite) => suite === 3 || suite === 4;
 const pointSize = [33, 32]; // by profile: a point or a nonce
@@ -66,6 +66,9 @@ function parseInit(record) {
     return record.subarray(at, at += n);
   };
   r.echo = r.flags & 4 ? take(16) : null;
+  must(!(r.flags & 8) || r.profile === 0, 'a prekey in the static profile');
+  r.prekey = r.flags & 8 ? take(4).readUInt32BE(0) : 0;
+  must(!(r.flags & 8) || r.prekey >= 1, 'prekey 0');
   r.share = take(pointSize[r.profile]);
   r.kem = r.offered & 0x0c ? take(1184) : null;
   r.clear = record.subarray(0, at);
@@ -108,11 +111,11 @@ export class Binding {
 
 /**
  * One party. side: 'A' or 'B'; key: its agreement Key; peer: the other's point; suites: those of its own, in the order of preference; windowed:
- * its choice of section 6.4; seen and restored: what it has kept of section 2.
+ * its choice of section 6.4; seen and restored: what it has kept of section 2; prekeys: an application's, by number.
  */
 export class Party {
-  constructor({ binding, side, key, peer, suites, windowed = false, seen = 0n, restored = false }) {
-    Object.assign(this, { binding, side, key, peer, suites, windowed, seen, restored });
+  constructor({ binding, side, key, peer, suites, windowed = false, seen = 0n, restored = false, prekeys }) {
+    Object.assign(this, { binding, side, key, peer, suites, windowed, seen, restored, prekeys });
     this.flags = (side === 'B' ? 1 : 0) | (binding.profile << 4);
     this.mk = extract(binding.th0, cat(key.shared(peer), binding.psk));
     this.mac1k = expand(this.mk, label('mac1'), 32);
@@ -121,15 +124,24 @@ export class Party {
 
   get #static() { return this.binding.profile === 1; }
 
-  /** Sends INIT. share: an ephemeral Key, or { point: nonce } in the static profile; kem: a key pair of mlkem.mjs where a suite wants one. */
-  initiate({ share, kem, echo, epoch, suites, capabilities, payload }) {
+  // Under a prekey: the two agreements with P go into ck1, which K1 is then made of.
+  #chain1(h, prekey, e, s) {
+    h.k1from = prekey ? (h.ck1WithPrekey = extract(h.ck1, cat(e, s))) : h.ck1;
+    h.k1 = expand(h.k1from, cat(label('m1'), h.th1), 76);
+  }
+
+  /**
+   * Sends INIT. share: an ephemeral Key, or { point: nonce } in the static profile; kem: a key pair of mlkem.mjs where a suite wants one;
+   * prekey: { number, point }.
+   */
+  initiate({ share, kem, echo, prekey, epoch, suites, capabilities, payload }) {
     const offered = suites.reduce((sum, s) => sum + offerBit(s), 0), suite = initSuite(offered);
-    const clear = cat(header(INIT, suite, this.flags | (echo ? 4 : 0), this.binding.hint, 0), u64(epoch), u16(offered), echo ?? '', share.point,
-      offered & 0x0c ? kem.ek : '');
+    const clear = cat(header(INIT, suite, this.flags | (echo ? 4 : 0) | (prekey ? 8 : 0), this.binding.hint, 0), u64(epoch), u16(offered), echo ?? '',
+      prekey ? u32(prekey.number) : '', share.point, offered & 0x0c ? kem.ek : '');
     const h = { share, kem, offered, suite };
     h.th1 = H(this.binding.th0, clear);
     h.ck1 = extract(this.mk, this.#static ? share.point : share.shared(this.peer));
-    h.k1 = expand(h.ck1, cat(label('m1'), h.th1), 76);
+    this.#chain1(h, prekey, prekey && share.shared(prekey.point), prekey && this.key.shared(prekey.point));
     h.ct1 = seal(suite, h.k1, h.th1, clear.subarray(0, 16), 0, cat(u32(capabilities), payload));
     const macked = cat(clear, h.ct1);
     h.record = cat(macked, hmac(this.mac1k, macked).subarray(0, 16));
@@ -190,10 +202,15 @@ export class Party {
     if (this.restored && !alive) this.#challenge(r, 'echo required');
     if (r.epoch <= this.seen) this.#challenge(r, 'stale epoch');
     must(r.epoch - this.seen <= maxJump, 'epoch', 'epoch jump');
+    if (r.prekey) {
+      must(this.prekeys, 'no prekeys here');
+      if (!this.prekeys.has(r.prekey)) this.#challenge(r, 'unknown prekey');
+    }
+    const prekey = r.prekey && this.prekeys.get(r.prekey);
     const h = { init: r, suite };
     h.th1 = H(this.binding.th0, r.clear);
     h.ck1 = extract(this.mk, this.#static ? r.share : this.#shared(this.key, r.share));
-    h.k1 = expand(h.ck1, cat(label('m1'), h.th1), 76);
+    this.#chain1(h, prekey, prekey && this.#shared(prekey, r.share), prekey && prekey.shared(this.peer));
     const opened = this.#open(r, h.k1, h.th1);
     must(!hasKEM(suite) || isEncapsulationKey(r.kem), 'encapsulation key');
     h.ct1 = r.sealed;
@@ -234,10 +251,10 @@ export class Party {
     const ss = shared ?? Buffer.alloc(0);
     h.th2 = H(h.th1, u32(h.ct1.length), h.ct1, clear);
     if (this.#static) {
-      h.ck3 = extract(h.ck1, cat(nonce, ss));
+      h.ck3 = extract(h.k1from, cat(nonce, ss));
     } else {
       const [ee, es] = agreements();
-      h.ck2 = extract(h.ck1, cat(ee, ss));
+      h.ck2 = extract(h.k1from, cat(ee, ss));
       h.ck3 = extract(h.ck2, es);
     }
     h.k2 = expand(h.ck3, cat(label('m2'), h.th2), 76);

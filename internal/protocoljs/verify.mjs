@@ -7,7 +7,7 @@
 // It exits with 1 when something differs, and when a vector holds a value that it does not know, so that no value goes unread.
 import { readFileSync } from 'node:fs';
 import { keyPair } from './mlkem.mjs';
-import { Key } from './primitives.mjs';
+import { Key, LP, cat, u32, u64, u8 } from './primitives.mjs';
 import { Binding, CHALLENGE, DATA, INIT, Party, RESP, Refused } from './protocol.mjs';
 
 const path = process.argv[2] ?? new URL('../../e2e/testdata/protocol-v1.json', import.meta.url);
@@ -51,6 +51,8 @@ function world(v, change = {}) {
     profile: v.get('profile'), pskRequired: v.get('psk_required'), id: v.hex('binding_id'), psk: v.hex('psk'), a: a.p, b: b.p,
   });
   const initiator = v.get('initiator');
+  const number = v.get('prekey_number', 0);
+  if (number) change = { ...change, prekeys: new Map([[number, new Key(v.hex('prekey_private'))]]) };
   const suites = (side) => (side === initiator ? offers(v.get('offered_suites')) : [v.get('suite')]);
   const sides = {
     A: new Party({ binding, side: 'A', key: a.key, peer: b.key.point, suites: suites('A'), ...(initiator === 'B' ? change : {}) }),
@@ -64,9 +66,10 @@ const share = (v, side) => (v.get('profile') === 1 ? { point: v.hex(`nonce_${sid
 const unused = (v) => v.get('profile') === 1 && ['initiator', 'responder'].forEach((side) => v.get(`ephemeral_private_${side}`));
 
 function initiate(w, v) {
-  const seed = v.hex('mlkem_seed_initiator'), echo = v.hex('echo');
+  const seed = v.hex('mlkem_seed_initiator'), echo = v.hex('echo'), number = v.get('prekey_number', 0);
   return w.initiator.initiate({
-    share: share(v, 'initiator'), kem: seed.length ? keyPair(seed) : null, echo: echo.length ? echo : null, epoch: v.get('epoch'),
+    share: share(v, 'initiator'), kem: seed.length ? keyPair(seed) : null, echo: echo.length ? echo : null,
+    prekey: number ? { number, point: new Key(v.hex('prekey_private')).point } : null, epoch: v.get('epoch'),
     suites: offers(v.get('offered_suites')), capabilities: v.get('capabilities_initiator', 0), payload: v.hex('init_payload'),
   });
 }
@@ -98,6 +101,7 @@ function positive(vector) {
       g0_a_to_b: s.g0.A, g0_b_to_a: s.g0.B, exporter: s.exporter, exported_vector_40: side.exported('vector', 40),
     };
     if (s.shared) values.mlkem_shared = s.shared;
+    if (s.ck1WithPrekey) values.ck1_with_prekey = s.ck1WithPrekey;
     Object.entries(values).forEach(([name, got]) => v.is(name, got));
   }
 
@@ -187,6 +191,18 @@ function challenged(vector, vectors) {
   c.done();
 }
 
+// The bundle of a prekey: its bytes, and a signature that holds.
+function prekey(vector) {
+  const k = new Fields(vector);
+  k.get('name');
+  const body = cat(u8(1), u32(k.get('number')), u64(k.get('expires')), k.hex('certificate_sha256'), new Key(k.hex('private')).point, LP(k.get('id')));
+  k.is('signed_bytes', cat(Buffer.alloc(64, 0x20), 'semio/1 prekey', u8(0), body));
+  const bundle = k.hex('bundle');
+  if (!bundle.subarray(0, body.length).equals(body)) throw new Error('the bundle does not begin with what is signed');
+  if (!new Key(k.hex('signing_private')).verify(k.hex('signed_bytes'), bundle.subarray(body.length))) throw new Error('signature');
+  k.done();
+}
+
 // Each value of a vector, changed by one bit, must be noticed: a reader that compares nothing would pass everything.
 function noticesChanges(vector) {
   const unnoticed = Object.entries(vector).filter(([name, value]) => {
@@ -228,6 +244,7 @@ for (const n of file.get('negative')) {
     reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
   });
 }
+for (const k of file.get('prekeys')) check(k.name, () => prekey(k));
 for (const q of file.get('sequences')) check(q.name, () => sequence(q, vectors));
 for (const c of file.get('challenges')) check(c.name, () => challenged(c, vectors));
 check('the file', () => file.done());
