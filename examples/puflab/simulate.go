@@ -223,7 +223,15 @@ func (s *simulation) split(ctx context.Context, p fuzzy.Params, m fuzzy.CellMode
 		for i := range rates {
 			of = append(of, rates[i][level])
 		}
-		s.Estimates = append(s.Estimates, replicatedEstimate(paths, total, of))
+		e := replicatedEstimate(paths, total, of)
+		if e.Rate == 0 && level > 0 {
+			e.High = s.Estimates[level-1].High
+			if s.Estimates[level-1].Rate > 0 {
+				// None of the population: the rule of three.
+				e.High = min(1, 3*s.Estimates[level-1].Rate/float64(s.Readings))
+			}
+		}
+		s.Estimates = append(s.Estimates, e)
 	}
 	return nil
 }
