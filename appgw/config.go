@@ -50,7 +50,7 @@ var (
 	ErrClaimCode = errors.New("appgw: sticker has no claim code")
 	// ErrHandled means that an event was handled before; see Config.OnEventTx.
 	ErrHandled = errors.New("appgw: event was handled before")
-	// ErrNotRunning means that Run has not been called, or has ended.
+	// ErrNotRunning means that Run has ended, and nothing was asked of anybody: open the gateway again.
 	ErrNotRunning = errors.New("appgw: gateway is not running")
 
 	// ErrOutcomeUnknown means that the platform did not answer in time: ask again.
@@ -70,6 +70,7 @@ var (
 	ErrUnknownOutcome = delivery.ErrUnknownOutcome
 	ErrNotRun         = delivery.ErrNotRun
 	ErrOffline        = delivery.ErrOffline
+	ErrClosed         = delivery.ErrClosed
 )
 
 // Config says who the gateway is and what it works with. The constructor copies it. Fields are required unless they say otherwise.

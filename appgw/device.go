@@ -67,10 +67,14 @@ func (g *Gateway) newDevice(id identity.DeviceID, r deviceRecord) (*device, erro
 		Logger:           g.log.With("device", id),
 	})
 	if err != nil {
-		return nil, err
+		peer.Wipe()
+		return nil, fmt.Errorf("%w: %w", errMemory, err)
 	}
 	return d, nil
 }
+
+// errMemory tells a store that failed from a device that cannot be taken.
+var errMemory = errors.New("appgw: read the store")
 
 func (g *Gateway) callHandler(id identity.DeviceID) func(context.Context, Call) (Reply, error) {
 	if g.cfg.OnCall == nil {
@@ -188,8 +192,21 @@ func (g *Gateway) device(id identity.DeviceID) (*device, error) {
 	return d, nil
 }
 
+// usable tells whether Run can still come, or runs.
+func (g *Gateway) usable() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ended {
+		return ErrNotRunning
+	}
+	return nil
+}
+
 // open is device for those who want to talk with it.
 func (g *Gateway) open(id identity.DeviceID) (*delivery.Channel, error) {
+	if err := g.usable(); err != nil {
+		return nil, err
+	}
 	d, err := g.device(id)
 	if err != nil {
 		return nil, err

@@ -61,14 +61,22 @@ func (g *Gateway) Events(ctx context.Context) iter.Seq[Received] {
 			case <-ctx.Done():
 				return
 			case in := <-g.inbound:
-				if !yield(in.Received) {
-					in.done <- errNotTaken
+				if !in.offer(yield) {
 					return
 				}
-				in.done <- nil
 			}
 		}
 	}
+}
+
+// offer gives the event to the loop. It is answered also when the loop's body panics: its handler waits.
+func (in inbound) offer(yield func(Received) bool) (more bool) {
+	outcome := errNotTaken
+	defer func() { in.done <- outcome }()
+	if more = yield(in.Received); more {
+		outcome = nil
+	}
+	return more
 }
 
 func (g *Gateway) handleEvent(ctx context.Context, device identity.DeviceID, e Event, box outbox) error {

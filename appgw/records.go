@@ -29,6 +29,7 @@ type deviceRecord struct {
 	Binding    string              `json:",omitempty"` // hex
 	Credential identity.Credential `json:",omitzero"`
 	PSK        []byte              `json:",omitempty"` // of the sticker's claim code; none: not yet scanned, or without one
+	Refused    string              `json:",omitempty"` // binding of a device that was not taken, hex: what the platform has connected all the same
 }
 
 func keyDevice(d identity.DeviceID) string { return "device/" + d.String() }
@@ -148,10 +149,12 @@ func parseDeviceRecord(b []byte) (r deviceRecord, err error) {
 	return r, nil
 }
 
-func (r deviceRecord) binding() (b e2e.BindingID, err error) {
-	raw, err := hex.DecodeString(r.Binding)
+func (r deviceRecord) binding() (e2e.BindingID, error) { return parseBinding(r.Binding) }
+
+func parseBinding(s string) (b e2e.BindingID, err error) {
+	raw, err := hex.DecodeString(s)
 	if err != nil || len(raw) != len(b) {
-		return b, fmt.Errorf("device record: binding %q", r.Binding)
+		return b, fmt.Errorf("device record: binding %q", s)
 	}
 	copy(b[:], raw)
 	return b, nil

@@ -3,6 +3,7 @@ package devicegw
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net/url"
 	"time"
@@ -35,7 +36,7 @@ func (g *Gateway) newConnection(ctx context.Context, rec appRecord) (*connection
 	c.app, _ = app.ID().App() // the role was verified
 	c.up, c.down = g.topics.Up(c.app, g.id), g.topics.Down(c.app, g.id)
 	if c.epochs, _, err = openEpochs(ctx, g.nvm, nameApp, rec.Binding); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errMemory, err)
 	}
 	c.peer, err = e2e.NewPeer(e2e.Config{
 		Self: g.self, Key: g.cfg.Root.KeyExchanger(), Remote: app, Binding: rec.Binding,
@@ -65,10 +66,13 @@ func (g *Gateway) newConnection(ctx context.Context, rec appRecord) (*connection
 	})
 	if err != nil {
 		c.peer.Wipe()
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errMemory, err)
 	}
 	return c, nil
 }
+
+// errMemory tells a memory that failed from an application that cannot be taken.
+var errMemory = errors.New("devicegw: read what belongs to the connection")
 
 func (g *Gateway) onEvent(ctx context.Context, e Event) error {
 	if g.cfg.OnEvent == nil {

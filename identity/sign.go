@@ -22,7 +22,9 @@ const (
 	ContextClaim        Context = "claim"        // the claim code's key over the same request
 	ContextOrder        Context = "order"        // platform to a peer: install, remove, wipe
 	ContextAck          Context = "ack"          // peer to platform: the order is done or refused
-	ContextChallenge    Context = "challenge"    // a verifier's random number (Schrijen et al. 2019, section III.D.3)
+	ContextAnswer       Context = "answer"       // who answers a challenge, over both random numbers (Schrijen et al. 2019, section III.D.3)
+	ContextChallenge    Context = "challenge"    // who made the challenge, over the same
+	ContextImage        Context = "image"        // software provider: a boot image (identity/secureboot)
 )
 
 const (

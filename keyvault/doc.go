@@ -11,8 +11,26 @@
 // Source is a [puf.Source], Store any memory with three methods. What is stored is the helper data, which is public; Open reads
 // it and gives the same keys after every power-up of the same chip, on any other chip an error.
 //
-// A device without a PUF calls [FromSecret] with a secret that its hardware keeps, and has the same vault. Package keyvault/tpm
-// does that for a TPM 2.0.
+// A machine without a PUF has the same vault over a secret that something else keeps: [EnrollSealed] and [OpenSealed] over a [Sealer]
+// (a hardware security module, a key service, a passphrase), package keyvault/tpm over a TPM 2.0, [FromSecret] over whatever gives
+// the secret back.
+//
+// # States
+//
+//	           Enroll                  Close
+//	(nothing) ────────▶ enrolled, open ──────▶ enrolled, closed      Open: closed ▶ open
+//	                        │ Destroy                                Reenroll: another region, another device
+//	                        ▼
+//	                    gone, for ever
+//
+// A vendor's PUF controller calls them enroll, start, stop and zeroize. A region of a chip is enrolled once: Enroll refuses where
+// anything is stored. [Reenroll], over another region, makes the chip another device, and what the old one locked is lost.
+//
+// # Keys
+//
+// Beside the device's own keys ([Vault.Signer], [Vault.KeyExchanger], [Vault.Decapsulator], [Vault.Derive]) a vault locks other keys:
+// [Vault.GenerateKey] and [Vault.ImportKey] give a key code, to be stored anywhere, and [Vault.OpenKey] a [Key] that works and does
+// not show itself. The code says what the key is for, and the vault holds to it: a key without UsageExport never comes out.
 //
 // # What it promises
 //
@@ -27,10 +45,12 @@
 //     the first key. Enroll refuses where it finds helper data stored, and can know of no other place; the registry must refuse
 //     a second certificate for a device, and nobody may delete helper data to enrol anew. After [Vault.Destroy] the region is used up.
 //   - Who runs code in the device's process has the keys' use and can read its memory. While a call lasts, and until the garbage
-//     collector has reused the space, copies of derived keys are there which Go gives no means to clear.
+//     collector has reused the space, copies of keys are there which Go gives no means to clear, unless the program is built with
+//     GOEXPERIMENT=runtimesecret: then they are erased, and after Close a search through the process's memory finds no root key.
 //   - Who can write the store can put other helper data there. That makes Open fail, and, if he knows the chip's cells, may make
 //     it open with a key of his choice: give Options.HelperHash from the device's certificate, once it has one.
-//   - An older blob put back in the place of a newer one of the same label is not noticed.
+//   - An older blob put back in the place of a newer one of the same label is not noticed, nor is an older key code, unless the
+//     device has a [MonotonicCounter].
 //   - Signatures are deterministic (RFC 6979); an attacker who can disturb the chip's computation while it signs one message twice
 //     is not in scope.
 //
@@ -45,4 +65,22 @@
 //	  18+n     16  tag
 //
 // The key follows from the root key and the label; the additional data is "semio-keyvault/1 lock" ‖ the six bytes of header ‖ label.
+//
+// # Key code
+//
+//	offset  bytes  field
+//	     0      4  magic "SEMK"
+//	     4      1  version, 1
+//	     5      1  type of the key: 1 AES-256, 2 HMAC-SHA-256, 3 ECDSA P-256, 4 ECDH P-256, 5 ML-KEM-768
+//	     6      2  usage: b0 sign, b1 derive, b2 encrypt, b3 wrap, b4 export; the rest 0
+//	     8      4  index
+//	    12      8  version of the key
+//	    20      1  length of the label, l
+//	    21      l  label
+//	  21+l     12  nonce
+//	  33+l      n  the key, encrypted
+//	33+l+n     16  tag
+//
+// Big-endian; the first 21+l bytes are the header. AES-256-GCM under a key that follows from the root key and the header; the
+// additional data is "semio-keyvault/1 key code" ‖ header.
 package keyvault

@@ -6,9 +6,9 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/semio-iot/semio/fuzzy"
+	"github.com/semio-iot/semio/internal/secret"
 	"github.com/semio-iot/semio/puf"
 )
 
@@ -36,11 +36,9 @@ func enroll(ctx context.Context, src puf.Source, store Store, opts *Options) (*V
 	if err := checkSize(src, o.Params); err != nil {
 		return nil, err
 	}
-	// Before a reading is taken: damaged helper data (any other error) is an enrolment as well.
-	if _, err := store.Get(ctx, o.Name); err == nil {
-		return nil, ErrEnrolled
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("look for helper data: %w", err)
+	// Before a reading is taken.
+	if err := vacant(ctx, store, o.Name); err != nil {
+		return nil, err
 	}
 
 	readings := make([][]byte, o.Readings)
@@ -56,7 +54,9 @@ func enroll(ctx context.Context, src puf.Source, store Store, opts *Options) (*V
 			}
 		}
 	}
-	root, helper, err := fuzzy.Enroll(o.Params, nil, readings[0], readings[1:]...)
+	var root *fuzzy.RootKey
+	var helper fuzzy.HelperData
+	secret.Do(func() { root, helper, err = fuzzy.Enroll(o.Params, nil, readings[0], readings[1:]...) })
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +89,10 @@ func prove(ctx context.Context, src puf.Source, o Options, first []byte, root *f
 	if err := puf.CheckPair(first, reading, o.Limits); err != nil {
 		return fuzzy.Report{}, fmt.Errorf("reading to prove it: %w", err)
 	}
-	again, report, err := fuzzy.Reconstruct(reading, helper)
+	var again *fuzzy.RootKey
+	var report fuzzy.Report
+	var err error
+	secret.Do(func() { again, report, err = fuzzy.Reconstruct(reading, helper) })
 	if err != nil {
 		return fuzzy.Report{}, fmt.Errorf("%w: %w", ErrUnproved, err)
 	}
@@ -110,17 +113,17 @@ func prove(ctx context.Context, src puf.Source, o Options, first []byte, root *f
 	return report, nil
 }
 
-// put stores helper data and reads it back: a device whose memory forgets it has no keys at the next boot.
+// put stores a value and reads it back: a device whose memory forgets it has no keys at the next boot.
 func put(ctx context.Context, store Store, name string, value []byte) error {
 	if err := store.Put(ctx, name, value); err != nil {
-		return fmt.Errorf("store helper data: %w", err)
+		return fmt.Errorf("store %q: %w", name, err)
 	}
 	back, err := store.Get(ctx, name)
 	if err != nil {
-		return fmt.Errorf("%w: read helper data back: %w", ErrStore, err)
+		return fmt.Errorf("%w: read %q back: %w", ErrStore, name, err)
 	}
 	if !bytes.Equal(back, value) {
-		return fmt.Errorf("%w: helper data reads back otherwise", ErrStore)
+		return fmt.Errorf("%w: %q reads back otherwise", ErrStore, name)
 	}
 	return nil
 }

@@ -7,4 +7,10 @@ var Scalar = scalar
 func RootKey(v *Vault) rootKey { return v.root }
 
 // Labels are those of every derivation.
-var Labels = []string{labelSign, labelAgree, labelDerive, labelLock, labelProof, labelSecret, labelSecretDerive}
+var Labels = []string{labelSign, labelAgree, labelDerive, labelLock, labelProof, labelSecret, labelSecretDerive, labelKEM, labelCode, labelCodeDerive, labelPassphrase}
+
+// WithLogN changes the work of a passphrase sealer.
+func WithLogN(s Sealer, n byte) Sealer {
+	s.(*passphraseSealer).logN = n
+	return s
+}

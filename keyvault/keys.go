@@ -24,6 +24,11 @@ const (
 	labelDerive = "semio-keyvault/1 derive"        // context: u8 length ‖ label ‖ context; output of Derive
 	labelLock   = "semio-keyvault/1 lock"          // context: label; AES key of Lock, and prefix of its additional data
 	labelProof  = "semio-keyvault/1 proof"         // compares two reconstructions at enrolment
+	labelKEM    = "semio-keyvault/1 ml-kem key"    // context: none; 64-byte seed of Decapsulator
+	labelCode   = "semio-keyvault/1 key code"      // context: header of the code; AES key of a key code, and prefix of its additional data
+
+	// Not under the root key but under a locked key.
+	labelCodeDerive = "semio-keyvault/1 key derive" // prefix of info: ‖ u8 length ‖ label ‖ context ‖ u16 n; output of Key.Derive
 
 	// A root key from FromSecret has its own Extract and its own Expand, so that no secret gives the keys of a chip's root key.
 	labelSecret       = "semio-keyvault/1 root secret" // salt of HKDF-Extract over the secret
@@ -100,15 +105,16 @@ func (v *Vault) withAgreementKey(use func(*ecdh.PrivateKey) error) error {
 	})
 }
 
-// signer is what Vault.Signer returns. It holds no key, so nothing of it can show one.
+// signer is an opaque signing key. It holds none, so nothing of it can show one.
 type signer struct {
 	secret.Opaque
-	v *Vault
+	public []byte // uncompressed
+	with   func(use func(*ecdsa.PrivateKey) error) error
 }
 
 func (s *signer) Public() crypto.PublicKey {
 	// A copy: the caller may change what it is given. The bytes came from a key, so they parse.
-	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), s.v.signing)
+	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), s.public)
 	if err != nil {
 		return nil
 	}
@@ -127,7 +133,7 @@ func (s *signer) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) (signa
 	default:
 		return nil, fmt.Errorf("sign: %w: hash %v, want SHA-256, SHA-384 or SHA-512", ErrArgument, h)
 	}
-	err = s.v.withSigningKey(func(key *ecdsa.PrivateKey) error {
+	err = s.with(func(key *ecdsa.PrivateKey) error {
 		// Without a reader the nonce is that of RFC 6979: a device's random numbers after power-up need not be trusted.
 		signature, err = key.Sign(nil, digest, opts)
 		return err
@@ -138,13 +144,14 @@ func (s *signer) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) (signa
 	return signature, nil
 }
 
-// exchanger is what Vault.KeyExchanger returns. It holds no key.
+// exchanger is an opaque agreement key. It holds none.
 type exchanger struct {
 	secret.Opaque
-	v *Vault
+	public *ecdh.PublicKey
+	with   func(use func(*ecdh.PrivateKey) error) error
 }
 
-func (x *exchanger) PublicKey() *ecdh.PublicKey { return x.v.agreement }
+func (x *exchanger) PublicKey() *ecdh.PublicKey { return x.public }
 
 func (x *exchanger) Curve() ecdh.Curve { return ecdh.P256() }
 
@@ -152,7 +159,7 @@ func (x *exchanger) ECDH(remote *ecdh.PublicKey) (shared []byte, err error) {
 	if remote == nil || remote.Curve() != ecdh.P256() {
 		return nil, fmt.Errorf("agree on a key: %w: the peer's key is none of P-256", ErrArgument)
 	}
-	err = x.v.withAgreementKey(func(key *ecdh.PrivateKey) error {
+	err = x.with(func(key *ecdh.PrivateKey) error {
 		shared, err = key.ECDH(remote)
 		return err
 	})

@@ -23,9 +23,9 @@ const Overhead = minLockedSize
 // header is followed by the nonce.
 func header() []byte { return append([]byte(lockMagic), lockVersion, lockAESGCM) }
 
-// aead is called within use.
-func (v *Vault) aead(label string) (cipher.AEAD, error) {
-	key, err := v.root.Derive(labelLock, []byte(label), lockKeySize)
+// aead gives the cipher of one kind of blob and one context. It runs within use.
+func (v *Vault) aead(kind string, context []byte) (cipher.AEAD, error) {
+	key, err := v.root.Derive(kind, context, lockKeySize)
 	if err != nil {
 		return nil, err
 	}
@@ -37,11 +37,9 @@ func (v *Vault) aead(label string) (cipher.AEAD, error) {
 	return cipher.NewGCMWithRandomNonce(block)
 }
 
-func lockData(header []byte, label string) []byte {
-	ad := make([]byte, 0, len(labelLock)+len(header)+len(label))
-	ad = append(ad, labelLock...)
-	ad = append(ad, header...)
-	return append(ad, label...)
+// additional is what is authenticated with a blob of that kind: kind ‖ parts.
+func additional(kind string, parts ...[]byte) []byte {
+	return append([]byte(kind), bytes.Join(parts, nil)...)
 }
 
 // Lock encrypts and authenticates plaintext so that only this chip opens it, under the same label (1 to 255 bytes). The blob is
@@ -51,13 +49,13 @@ func (v *Vault) Lock(label string, plaintext []byte) (blob []byte, err error) {
 		return nil, fmt.Errorf("lock: %w: label of %d bytes, want 1 to %d", ErrArgument, len(label), maxLabel)
 	}
 	err = v.use(func() error {
-		a, err := v.aead(label)
+		a, err := v.aead(labelLock, []byte(label))
 		if err != nil {
 			return err
 		}
 		h := header()
 		blob = append(make([]byte, 0, len(plaintext)+Overhead), h...)
-		blob = a.Seal(blob, nil, plaintext, lockData(h, label))
+		blob = a.Seal(blob, nil, plaintext, additional(labelLock, h, []byte(label)))
 		return nil
 	})
 	if err != nil {
@@ -72,11 +70,11 @@ func (v *Vault) Unlock(label string, blob []byte) (plaintext []byte, err error) 
 		if label == "" || len(label) > maxLabel || len(blob) < minLockedSize || !bytes.Equal(blob[:lockHeader], header()) {
 			return ErrUnlock
 		}
-		a, err := v.aead(label)
+		a, err := v.aead(labelLock, []byte(label))
 		if err != nil {
 			return err
 		}
-		plaintext, err = a.Open([]byte{}, nil, blob[lockHeader:], lockData(blob[:lockHeader], label))
+		plaintext, err = a.Open([]byte{}, nil, blob[lockHeader:], additional(labelLock, blob[:lockHeader], []byte(label)))
 		if err != nil {
 			return ErrUnlock
 		}

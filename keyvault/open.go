@@ -7,13 +7,14 @@ import (
 	"io/fs"
 
 	"github.com/semio-iot/semio/fuzzy"
+	"github.com/semio-iot/semio/internal/secret"
 	"github.com/semio-iot/semio/puf"
 )
 
 // Open finds the root key again from a fresh reading of src and the stored helper data. It takes up to opts.Attempts readings: one
 // that cannot be taken, fails the checks or gives no key is tried again.
 //
-// Errors: ErrNotEnrolled, ErrHelperHash, fuzzy.ErrHelperMalformed, fuzzy.ErrUnknownSet, fuzzy.ErrHelperRefused, ErrArgument and a
+// Errors: ErrNotEnrolled, ErrUsedUp, ErrHelperHash, fuzzy.ErrHelperMalformed, fuzzy.ErrUnknownSet, fuzzy.ErrHelperRefused, ErrArgument and a
 // *puf.SizeError at once; after the last attempt its error, which is fuzzy.ErrReconstruct for another chip or changed helper
 // data, a *puf.CheckError for a faulty reading, or that of src.
 func Open(ctx context.Context, src puf.Source, store Store, opts *Options) (*Vault, error) {
@@ -35,6 +36,9 @@ func open(ctx context.Context, src puf.Source, store Store, opts *Options) (*Vau
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read helper data: %w", err)
+	}
+	if isUsedUp(b) {
+		return nil, ErrUsedUp
 	}
 	helper, err := fuzzy.ParseHelperData(b)
 	if err != nil {
@@ -63,7 +67,8 @@ func reconstruct(ctx context.Context, src puf.Source, o Options, helper fuzzy.He
 		if err == nil {
 			var root *fuzzy.RootKey
 			var report fuzzy.Report
-			if root, report, err = fuzzy.Reconstruct(reading, helper); err == nil {
+			secret.Do(func() { root, report, err = fuzzy.Reconstruct(reading, helper) })
+			if err == nil {
 				return root, report, nil
 			}
 		}

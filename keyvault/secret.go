@@ -15,7 +15,7 @@ import (
 const MinSecret = 32
 
 // FromSecret gives the vault of a device whose secret is kept by something else than a PUF: a TPM (package keyvault/tpm), a secure
-// element, fuses. secret is at least [MinSecret] bytes with 256 bits of entropy, for this device alone and for no other purpose,
+// element, fuses. The secret b is at least [MinSecret] bytes with 256 bits of entropy, for this device alone and for no other purpose,
 // never a password; the same secret gives the same keys. They are others than those of any chip's root key.
 //
 // What brings the secret back at the next boot, if only this device can read it, lies in store under name: [Vault.Destroy] deletes
@@ -23,16 +23,18 @@ const MinSecret = 32
 //
 // The secret is not kept; the caller clears it. Errors: ErrArgument, also for a secret whose bytes are all the same, as memory gives
 // that was never written.
-func FromSecret(secret []byte, store Store, name string) (*Vault, error) {
+func FromSecret(b []byte, store Store, name string) (*Vault, error) {
 	switch {
-	case len(secret) < MinSecret:
-		return nil, fmt.Errorf("open vault: %w: secret of %d bytes, want at least %d", ErrArgument, len(secret), MinSecret)
-	case bytes.Count(secret, secret[:1]) == len(secret):
+	case len(b) < MinSecret:
+		return nil, fmt.Errorf("open vault: %w: secret of %d bytes, want at least %d", ErrArgument, len(b), MinSecret)
+	case bytes.Count(b, b[:1]) == len(b):
 		return nil, fmt.Errorf("open vault: %w: all bytes of the secret are the same; was it ever written?", ErrArgument)
 	case store == nil || name == "":
 		return nil, fmt.Errorf("open vault: %w: no store or no name; Destroy must know what to delete", ErrArgument)
 	}
-	root, err := newSecretRoot(secret)
+	var root *secretRoot
+	var err error
+	secret.Do(func() { root, err = newSecretRoot(b) })
 	if err != nil {
 		return nil, fmt.Errorf("open vault: %w", err)
 	}

@@ -59,23 +59,26 @@ func newVault(root rootKey, helper [32]byte, report fuzzy.Report, store Store, n
 }
 
 // use runs f while the root key stands.
-func (v *Vault) use(f func() error) error {
+func (v *Vault) use(f func() error) (err error) {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	// The zero Vault has no root.
 	if v.closed || v.root == nil {
 		return ErrClosed
 	}
-	return f()
+	secret.Do(func() { err = f() })
+	return err
 }
 
 // Signer returns the device's signing key: ECDSA on P-256, signatures deterministic as in RFC 6979, its reader not used. Sign
 // takes digests of SHA-256, SHA-384 and SHA-512. After Close it gives [ErrClosed]; the public key stays.
-func (v *Vault) Signer() crypto.Signer { return &signer{v: v} }
+func (v *Vault) Signer() crypto.Signer { return &signer{public: v.signing, with: v.withSigningKey} }
 
 // KeyExchanger returns the device's agreement key: ECDH on P-256, another key than the Signer's. After Close it gives
 // [ErrClosed]; the public key stays.
-func (v *Vault) KeyExchanger() ecdh.KeyExchanger { return &exchanger{v: v} }
+func (v *Vault) KeyExchanger() ecdh.KeyExchanger {
+	return &exchanger{public: v.agreement, with: v.withAgreementKey}
+}
 
 const (
 	maxLabel   = 255
@@ -86,20 +89,9 @@ const (
 // 65,279 bytes, what tells apart the keys of one purpose): the same after every power-up, independent for different arguments,
 // n included. The caller clears the result. Errors: ErrArgument, ErrClosed.
 func (v *Vault) Derive(label string, context []byte, n int) (out []byte, err error) {
-	switch {
-	case label == "" || len(label) > maxLabel:
-		err = fmt.Errorf("%w: label of %d bytes, want 1 to %d", ErrArgument, len(label), maxLabel)
-	case len(context) > maxContext:
-		err = fmt.Errorf("%w: context of %d bytes, want at most %d", ErrArgument, len(context), maxContext)
-	case n < 1 || n > 255*32:
-		err = fmt.Errorf("%w: %d bytes wanted, from 1 to %d can be had", ErrArgument, n, 255*32)
-	default:
-		info := make([]byte, 0, 1+len(label)+len(context))
-		info = append(info, byte(len(label)))
-		info = append(info, label...)
-		info = append(info, context...)
+	if err = checkDerive(label, context, n); err == nil {
 		err = v.use(func() (err error) {
-			out, err = v.root.Derive(labelDerive, info, n)
+			out, err = v.root.Derive(labelDerive, deriveInfo(label, context), n)
 			return err
 		})
 	}
@@ -107,6 +99,26 @@ func (v *Vault) Derive(label string, context []byte, n int) (out []byte, err err
 		return nil, fmt.Errorf("derive: %w", err)
 	}
 	return out, nil
+}
+
+func checkDerive(label string, context []byte, n int) error {
+	switch {
+	case label == "" || len(label) > maxLabel:
+		return fmt.Errorf("%w: label of %d bytes, want 1 to %d", ErrArgument, len(label), maxLabel)
+	case len(context) > maxContext:
+		return fmt.Errorf("%w: context of %d bytes, want at most %d", ErrArgument, len(context), maxContext)
+	case n < 1 || n > 255*32:
+		return fmt.Errorf("%w: %d bytes wanted, from 1 to %d can be had", ErrArgument, n, 255*32)
+	}
+	return nil
+}
+
+// deriveInfo keeps label and context apart: u8 length ‖ label ‖ context.
+func deriveInfo(label string, context []byte) []byte {
+	info := make([]byte, 0, 1+len(label)+len(context)+2)
+	info = append(info, byte(len(label)))
+	info = append(info, label...)
+	return append(info, context...)
 }
 
 // HelperHash returns the SHA-256 of the helper data, which the device's certificate carries. It is all zero for a vault of

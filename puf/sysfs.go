@@ -8,12 +8,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math/bits"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
+
+	"github.com/semio-iot/semio/puf/internal/packed"
 )
 
 // SysfsRoot is where Linux lists its devices.
@@ -221,11 +222,7 @@ func (s *Sysfs) checkMarker(r io.ReaderAt) error {
 	if _, err := r.ReadAt(got, s.trailer()); err != nil {
 		return err
 	}
-	equal := 8 * markerSize
-	for i, b := range got {
-		equal -= bits.OnesCount8(b ^ s.marker[i])
-	}
-	if equal > markerLimit {
+	if equal := 8*markerSize - packed.Differing(got, s.marker); equal > markerLimit {
 		return &CheckError{
 			Err: ErrNotPowerCycled, Got: float64(equal), Limit: markerLimit, Unit: fmt.Sprintf("equal bits of %d in the marker", 8*markerSize),
 			Offset: s.c.Size,

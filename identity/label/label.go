@@ -1,5 +1,5 @@
-// Package label draws the sticker of a device as a QR code: on a terminal with [Terminal], as an image for a label printer with [PNG].
-// Both show the text under the code, so that a label that does not scan can be typed; identity.ParseSticker reads either.
+// Package label draws the sticker of a device as a QR code: on a terminal with [Terminal], as an image for a label printer with [PNG] or [SVG].
+// All show the text under the code, so that a label that does not scan can be typed; identity.ParseSticker reads either.
 //
 // What they draw holds the claim code, if the sticker has one: send it to the printer and keep no copy.
 package label

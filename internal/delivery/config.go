@@ -45,7 +45,8 @@ type Call struct {
 	Deadline time.Time // by this side's clock; the handler's context ends then
 }
 
-// Reply answers a call. Err is the text of an error that the handler returned; then the rest is empty.
+// Reply answers a call. Err is the text of an error that the handler returned; then the rest is empty. The body that a handler returns is
+// copied.
 type Reply struct {
 	Type string
 	Body []byte

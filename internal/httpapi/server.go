@@ -35,23 +35,16 @@ const (
 )
 
 // Serve answers requests on ln until ctx ends, then returns nil once those under way are answered, or 5 seconds later. Clients without
-// a certificate are let in; the handler asks [Caller]. A certificate that v does not accept ends the handshake.
-func Serve(ctx context.Context, ln net.Listener, cert func(*tls.ClientHelloInfo) (*tls.Certificate, error), v *identity.Verifier, h http.Handler, log *slog.Logger) error {
+// a certificate, and with any whose key they have, are let in; the handler asks [Caller]. To refuse one in the handshake would leave the
+// client with a broken connection: in TLS 1.3 it has sent its request before it hears of the refusal.
+func Serve(ctx context.Context, ln net.Listener, cert func(*tls.ClientHelloInfo) (*tls.Certificate, error), h http.Handler, log *slog.Logger) error {
 	var only http.Protocols
 	only.SetHTTP1(true)
 	srv := &http.Server{
 		Handler: h, Protocols: &only, MaxHeaderBytes: 16 << 10,
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout, WriteTimeout: replyTimeout, IdleTimeout: idleTimeout,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		TLSConfig: &tls.Config{
-			MinVersion: tls.VersionTLS13, ClientAuth: tls.RequestClientCert, GetCertificate: cert,
-			VerifyConnection: func(cs tls.ConnectionState) error {
-				if len(cs.PeerCertificates) == 0 {
-					return nil
-				}
-				return v.VerifyTLS(cs)
-			},
-		},
+		ErrorLog:  slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.RequestClientCert, GetCertificate: cert},
 	}
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

@@ -25,17 +25,19 @@ var allowed = map[string][]string{
 	"fuzzy":    {"internal/polar", "internal/secret"},
 	"identity": {"internal/secret"},
 
-	"identity/ca":        {"identity", "internal/atomicfile"},
-	"identity/ca/cahttp": {"identity", "identity/ca", "internal/httpapi"},
-	"identity/label":     {"identity"},
-	"identity/party":     {"identity", "internal/atomicfile"},
-	"puf/hw":             {"puf"},
+	"identity/ca":         {"identity", "internal/atomicfile"},
+	"identity/ca/cahttp":  {"identity", "identity/ca", "internal/httpapi"},
+	"identity/label":      {"identity"},
+	"identity/party":      {"identity", "internal/atomicfile"},
+	"identity/secureboot": {"identity"},
+	"puf/hw":              {"puf"},
 
-	"keyvault":     {"fuzzy", "internal/secret", "puf"},
+	"keyvault":     {"fuzzy", "internal/keywrap", "internal/secret", "puf"},
 	"keyvault/tpm": {"keyvault"},
 	"e2e":          {"identity", "internal/secret"},
 
 	"internal/atomicfile":    nil,
+	"internal/keywrap":       nil,
 	"internal/kv":            nil,
 	"internal/layering":      nil,
 	"internal/link":          nil,
@@ -43,8 +45,7 @@ var allowed = map[string][]string{
 	"internal/pgtest":        nil,
 	"internal/polar":         nil,
 	"internal/secret":        nil,
-
-	"link": {"internal/link"},
+	"platform/link":          {"internal/link"},
 
 	"internal/httpapi":             {"identity"},
 	"internal/control":             {"e2e", "identity"},
@@ -52,7 +53,7 @@ var allowed = map[string][]string{
 	"internal/delivery":            {"e2e"},
 	"internal/mqttlink":            {"identity", "internal/link", "internal/secret"},
 
-	"publicbroker": {"internal/mqttlink"},
+	"platform/publicbroker": {"internal/mqttlink"},
 
 	"devicegw": {"e2e", "identity", "internal/atomicfile", "internal/control", "internal/delivery", "internal/link", "internal/mqttlink", "internal/secret"},
 	"appgw":    {"e2e", "identity", "internal/control", "internal/delivery", "internal/kv", "internal/link", "internal/mqttlink"},
@@ -65,6 +66,8 @@ var allowed = map[string][]string{
 	"appgw/pgstore":      {"appgw", "identity", "internal/kv"},
 
 	"internal/systemtest": {"devicegw", "e2e", "identity", "identity/ca", "platform"},
+
+	"internal/wycheproof": {"identity", "internal/keywrap"},
 
 	"internal/bench": {"e2e", "identity", "identity/ca", "internal/delivery"},
 }

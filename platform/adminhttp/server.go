@@ -94,7 +94,7 @@ func New(cfg Config) (*Server, error) {
 
 // Serve answers requests on ln until ctx ends, then returns nil.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
-	return httpapi.Serve(ctx, ln, s.cfg.Certificate, s.cfg.Verifier, s.mux, s.cfg.Logger)
+	return httpapi.Serve(ctx, ln, s.cfg.Certificate, s.mux, s.cfg.Logger)
 }
 
 // permission is what a request takes.

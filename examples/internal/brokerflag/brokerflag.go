@@ -16,7 +16,7 @@ import (
 
 	"github.com/semio-iot/semio/devicegw"
 	"github.com/semio-iot/semio/examples/internal/cli"
-	"github.com/semio-iot/semio/publicbroker"
+	"github.com/semio-iot/semio/platform/publicbroker"
 )
 
 // Flags are the values of the flags, once they are read.
@@ -58,21 +58,30 @@ func (b *Flags) Open(log *slog.Logger) (broker string, link devicegw.Link, err e
 		return *b.URL, nil, nil
 	}
 	cfg := publicbroker.Config{Broker: *b.URL, Logger: log}
-	if *b.roots != "" {
-		pem, err := os.ReadFile(*b.roots)
-		if err != nil {
-			return "", nil, fmt.Errorf("-broker-roots: %w", err)
-		}
-		cfg.Roots = x509.NewCertPool()
-		if !cfg.Roots.AppendCertsFromPEM(pem) {
-			return "", nil, fmt.Errorf("-broker-roots %s: no certificate in it, want PEM", *b.roots)
-		}
+	if cfg.Roots, err = b.Roots(); err != nil {
+		return "", nil, err
 	}
 	l, err := publicbroker.New(cfg)
 	if err != nil {
 		return "", nil, cli.Usage("-broker: %v", err)
 	}
 	return "", l, nil
+}
+
+// Roots are the authorities that -broker-roots names, nil for those of the system.
+func (b *Flags) Roots() (*x509.CertPool, error) {
+	if *b.roots == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(*b.roots)
+	if err != nil {
+		return nil, fmt.Errorf("-broker-roots: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("-broker-roots %s: no certificate in it, want PEM", *b.roots)
+	}
+	return pool, nil
 }
 
 // CheckPrefix compares the topic prefix that the user expects, empty for none, with the one of the admission.

@@ -244,8 +244,11 @@ func TestClientRefusesImpostors(t *testing.T) {
 	// And a client with a certificate of another authority by the server.
 	stranger, err := cahttp.NewClient(cahttp.ClientConfig{URL: w.url, Roots: w.roots, Certificate: ptr(must(evil.party("O-BOSS").TLS())), Patience: time.Hour})
 	require.NoError(t, err)
+	_, err = stranger.Issue(t.Context(), csr(t, "D-1"), ca.IssueOptions{})
+	require.ErrorIs(t, err, cahttp.ErrUnauthenticated, "at once, however patient")
+	require.ErrorContains(t, err, "not signed by a trusted CA", "it says why")
 	_, err = stranger.CRL(t.Context())
-	require.ErrorIs(t, err, cahttp.ErrUnauthenticated)
+	require.NoError(t, err, "the list is for everybody")
 }
 
 // The certificate of the authority's server passes for no platform's, and its server speaks nothing below TLS 1.3.

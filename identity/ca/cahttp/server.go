@@ -110,7 +110,7 @@ func New(cfg Config) (*Server, error) {
 
 // Serve answers requests on ln until ctx ends, then returns nil.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
-	return httpapi.Serve(ctx, ln, s.certificate, s.verifier, s.mux, s.cfg.Logger)
+	return httpapi.Serve(ctx, ln, s.certificate, s.mux, s.cfg.Logger)
 }
 
 // certificate is renewed in time, however long the process runs.

@@ -95,7 +95,7 @@ func (s *Store) run(ctx context.Context, m mode, f func(context.Context, *sql.Tx
 	// Also when f panics. After a commit it does nothing.
 	defer limited(began.Rollback)
 
-	tx := &Tx{ctx: inner, sql: &s.sql, on: began, timeout: s.timeout, write: m.write}
+	tx := &Tx{caller: ctx, ctx: inner, sql: &s.sql, on: began, timeout: s.timeout, write: m.write}
 	defer func() { tx.err = errOver }()
 	switch err := f(inner, began, tx); {
 	case errors.Is(tx.err, ErrConflict):

@@ -15,7 +15,8 @@ import (
 // Tx implements [kv.Tx]. After an error of the database every later call returns that error again, since PostgreSQL does nothing more
 // in a transaction that failed.
 type Tx struct {
-	ctx     context.Context
+	caller  context.Context
+	ctx     context.Context // ends after caller; see Store.run
 	sql     *statements
 	on      *sql.Tx
 	timeout time.Duration
@@ -32,7 +33,7 @@ var _ kv.Tx = (*Tx)(nil)
 // The transaction must be serializable; otherwise each call returns ErrIsolation. The host runs it again from the beginning when an
 // error, also one of his COMMIT, is [Retryable].
 func (s *Store) WithTx(ctx context.Context, tx *sql.Tx) *Tx {
-	t := &Tx{ctx: ctx, sql: &s.sql, on: tx, timeout: s.timeout, write: true, foreign: true}
+	t := &Tx{caller: ctx, ctx: ctx, sql: &s.sql, on: tx, timeout: s.timeout, write: true, foreign: true}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -44,6 +45,10 @@ func (s *Store) WithTx(ctx context.Context, tx *sql.Tx) *Tx {
 // do runs one exchange with the database within the time limit, and keeps its error.
 func (t *Tx) do(op string, f func(ctx context.Context) error) error {
 	if t.err != nil {
+		return t.err
+	}
+	if err := t.caller.Err(); err != nil {
+		t.err = fmt.Errorf("%s: %w", op, err)
 		return t.err
 	}
 	ctx, cancel := context.WithTimeoutCause(t.ctx, t.timeout, silence(t.timeout))

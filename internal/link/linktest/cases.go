@@ -265,6 +265,7 @@ func testCut(t *testing.T, b Broker) {
 		t.Skip("no Broker.Cut")
 	}
 	pub, sub := b.start(t, 0, nil), b.start(t, 1, nil)
+	pub.subscribe(b.Prefix + "published")
 	for i := range 3 {
 		sub.subscribe(b.Prefix + "cut")
 		pub.publish(b.Prefix+"cut", fmt.Sprint(i))
@@ -273,6 +274,8 @@ func testCut(t *testing.T, b Broker) {
 		require.Error(t, receive(t, sub.downs, "Down"))
 		receive(t, sub.ups, "Up")
 		pub.publish(b.Prefix+"cut", "while nothing is subscribed")
+		// A broker may acknowledge a message before it looks who has subscribed. It takes one client's messages in their order.
+		pub.silent(b.Prefix + "published")
 		sub.subscribe(b.Prefix + "marker")
 		sub.silent(b.Prefix + "marker")
 	}

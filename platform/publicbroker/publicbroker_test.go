@@ -21,7 +21,7 @@ import (
 	"github.com/semio-iot/semio/internal/control"
 	"github.com/semio-iot/semio/internal/link"
 	"github.com/semio-iot/semio/internal/mosquittotest"
-	"github.com/semio-iot/semio/publicbroker"
+	"github.com/semio-iot/semio/platform/publicbroker"
 )
 
 const patience = 60 * time.Second

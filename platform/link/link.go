@@ -1,7 +1,7 @@
 // Package link is what the gateways and the platform need of an MQTT client: the interface [Link], for a host that already runs a
 // client and gives it as Config.Link, instead of the one that the parties dial themselves.
 //
-// An implementation keeps the contract that stands at [Link] and [Receiver], and shows it with package link/linktest.
+// An implementation keeps the contract that stands at [Link] and [Receiver], and shows it with package linktest.
 // examples/embed has one over Eclipse Paho's autopaho.
 package link
 

@@ -14,7 +14,7 @@ import (
 	"github.com/semio-iot/semio/identity"
 	"github.com/semio-iot/semio/internal/systemtest"
 	"github.com/semio-iot/semio/platform"
-	"github.com/semio-iot/semio/publicbroker"
+	"github.com/semio-iot/semio/platform/publicbroker"
 )
 
 // world is a system whose parties have no other way to each other than a public broker.

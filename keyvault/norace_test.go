@@ -1,0 +1,5 @@
+//go:build !race
+
+package keyvault_test
+
+const underRace = false
