@@ -12,7 +12,7 @@ import (
 	"github.com/semio-iot/semio/examples/internal/fieldtest"
 	"github.com/semio-iot/semio/identity"
 	"github.com/semio-iot/semio/internal/mosquittotest"
-	"github.com/semio-iot/semio/publicbroker"
+	"github.com/semio-iot/semio/platform/publicbroker"
 )
 
 // TestPublicBroker has an anonymous Mosquitto stand in for the public one.

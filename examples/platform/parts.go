@@ -22,7 +22,7 @@ import (
 	"github.com/semio-iot/semio/identity/ca/cahttp"
 	"github.com/semio-iot/semio/platform"
 	"github.com/semio-iot/semio/platform/broker"
-	"github.com/semio-iot/semio/publicbroker"
+	"github.com/semio-iot/semio/platform/publicbroker"
 )
 
 // authorizer lets the broker ask the platform, which is opened after it.
