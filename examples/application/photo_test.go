@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
 	"image"
 	"image/color"
@@ -96,8 +97,8 @@ func TestReadPhoto(t *testing.T) {
 		"turned":               {width: 1000, height: 1000, fills: 0.5, turn: 33, noise: 6, quality: 75},
 		"from below":           {width: 1000, height: 1000, fills: 0.5, turn: 8, tilt: 0.15, noise: 6, quality: 75},
 		"in the shadow":        {width: 1000, height: 800, fills: 0.4, shadow: 0.7, noise: 6, quality: 75},
-		"out of focus":         {width: 1000, height: 800, fills: 0.6, blur: 2, noise: 6, quality: 75},
-		"large, at dusk":       {width: 2400, height: 1800, fills: 0.5, turn: 12, shadow: 0.5, noise: 25, quality: 60},
+		"out of focus":         {width: 700, height: 600, fills: 0.7, blur: 1, noise: 6, quality: 75},
+		"large, at dusk":       {width: 1900, height: 1400, fills: 0.5, turn: 12, shadow: 0.5, noise: 25, quality: 60},
 		"small on the picture": {width: 1600, height: 1200, fills: 0.15, turn: 3, noise: 4, quality: 85},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -122,6 +123,27 @@ func TestStickerOfFile(t *testing.T) {
 
 	_, err = stickerOf(name + ".jpg")
 	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+func TestSheetOfStickers(t *testing.T) {
+	first := someSticker(t)
+	for _, n := range []int{2, 5} {
+		stickers := []identity.Sticker{first}
+		for i := 1; i < n; i++ {
+			dev, err := identity.ParseDeviceID(fmt.Sprintf("D-THERMO-%04d", i+1))
+			require.NoError(t, err)
+			stickers = append(stickers, identity.Sticker{Device: dev, Claim: first.Claim})
+		}
+		pages, err := label.Sheets(stickers, label.Options{})
+		require.NoError(t, err)
+		_, err = readPhoto(bytes.NewReader(pages[0]))
+		require.ErrorContains(t, err, "several QR codes are in it: take a photo of the one sticker alone", "%d", n)
+	}
+	pages, err := label.Sheets([]identity.Sticker{first}, label.Options{})
+	require.NoError(t, err)
+	got, err := readPhoto(bytes.NewReader(pages[0]))
+	require.NoError(t, err)
+	require.Equal(t, first.Encode(), got.Encode())
 }
 
 func TestReadPhotoRefuses(t *testing.T) {
