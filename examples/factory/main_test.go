@@ -143,6 +143,27 @@ func TestBatch(t *testing.T) {
 	}
 }
 
+// A sticker that was lost or spoilt comes from the device again; a spoilt one is not printed.
+func TestSticker(t *testing.T) {
+	w := newWorld(t)
+	clitest.OK(t, program, w.args("-n", "1")...)
+	file := filepath.Join(w.dir, "stickers", "D-UNIT-0001.txt")
+	want := w.sticker("D-UNIT-0001").Encode()
+	mistyped := strings.Replace(want, "UNIT", "UNLT", 1)
+	require.NoError(t, os.WriteFile(file, []byte(mistyped), 0o600))
+	said := clitest.Fails(t, program, w.args("-n", "1")...)
+	require.Contains(t, said, "identity: sticker: ")
+	require.Contains(t, said, "the command sticker writes it anew")
+	require.NotContains(t, said, strings.Split(want, ":")[2], "the claim code is not shown")
+	out := clitest.OK(t, program, "sticker", "-dir", w.dir, "D-UNIT-0001")
+	require.Contains(t, out, "SEMIO1:D-UNIT-0001:")
+	require.Equal(t, want, w.sticker("D-UNIT-0001").Encode())
+	require.NoError(t, os.Remove(file))
+	require.Contains(t, clitest.OK(t, program, w.args("-n", "1")...), "Stickers: 0 sheets", "printed and deleted")
+	require.NoFileExists(t, filepath.Join(w.dir, "stickers", "sheet-001.png"))
+	require.Contains(t, clitest.Fails(t, program, "sticker", "-dir", w.dir, "D-NONE"), "no device in this folder")
+}
+
 // Killed at each of its steps and started again, the line makes the devices that it was to make, each once.
 func TestKilledAtAnyStep(t *testing.T) {
 	w := newWorld(t)
