@@ -8,6 +8,7 @@ import (
 	_ "image/png"  // what screens and label printers' drivers write
 	"io"
 	"os"
+	"slices"
 
 	"github.com/makiuchi-d/gozxing"
 	multi "github.com/makiuchi-d/gozxing/multi/qrcode"
@@ -72,7 +73,7 @@ func decode(img image.Image) (text string, err error) {
 		}
 	}()
 	picture := grey(img)
-	longest := max(img.Bounds().Dx(), img.Bounds().Dy())
+	longest := max(picture.Rect.Dx(), picture.Rect.Dy())
 	tried := 0
 	for _, size := range []int{800, 1600, 400, longest} {
 		by := max(1, (longest+size-1)/size)
@@ -80,25 +81,46 @@ func decode(img image.Image) (text string, err error) {
 			continue
 		}
 		tried = by
-		source := gozxing.NewLuminanceSourceFromImage(shrink(picture, by))
-		for _, binarizer := range []gozxing.Binarizer{gozxing.NewHybridBinarizer(source), gozxing.NewGlobalHistgramBinarizer(source)} {
-			bitmap, err := gozxing.NewBinaryBitmap(binarizer)
+		for _, b := range bitmaps(shrink(picture, by)) {
+			found, err := qrcode.NewQRCodeReader().Decode(b, harder)
 			if err != nil {
 				continue
 			}
-			hints := map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_TRY_HARDER: true}
-			found, err := qrcode.NewQRCodeReader().Decode(bitmap, hints)
-			// The reader for many is worse at finding one.
-			all, _ := multi.NewQRCodeMultiReader().DecodeMultiple(bitmap, hints)
-			switch {
-			case len(all) > 1 || len(all) == 1 && err == nil && all[0].GetText() != found.GetText():
+			if several(b, found.GetText()) {
 				return "", errSeveral
-			case err == nil:
-				return found.GetText(), nil
 			}
+			return found.GetText(), nil
+		}
+	}
+	// Codes side by side confuse the reader for one.
+	for _, b := range bitmaps(shrink(picture, max(1, longest/1600))) {
+		if several(b, "") {
+			return "", errSeveral
 		}
 	}
 	return "", errNoCode
+}
+
+var harder = map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_TRY_HARDER: true}
+
+// bitmaps are two ways to tell black from white: one for uneven light, one for little contrast.
+func bitmaps(img *image.Gray) (out []*gozxing.BinaryBitmap) {
+	source := gozxing.NewLuminanceSourceFromImage(img)
+	for _, binarizer := range []gozxing.Binarizer{gozxing.NewHybridBinarizer(source), gozxing.NewGlobalHistgramBinarizer(source)} {
+		if b, err := gozxing.NewBinaryBitmap(binarizer); err == nil {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+// several reports codes with another text; empty: more than one code. The reader for many is worse at finding one, so it is not asked first.
+func several(b *gozxing.BinaryBitmap, text string) bool {
+	all, _ := multi.NewQRCodeMultiReader().DecodeMultiple(b, harder) // an error says that there is none
+	if text == "" {
+		return len(all) > 1
+	}
+	return slices.ContainsFunc(all, func(r *gozxing.Result) bool { return r.GetText() != text })
 }
 
 // grey is the picture without its colours.
