@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -236,6 +237,28 @@ func TestAdmissionAndSecrets(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(p.Dir(), "store.secret"), []byte("short"), 0o600))
 	_, err = p.Secret("store")
 	require.ErrorIs(t, err, party.ErrFile)
+}
+
+// Whoever begins at the same time has the same secret, and nothing else is left in the folder.
+func TestSecretIsMadeOnce(t *testing.T) {
+	p := create(t, "A-WATER")
+	got := make([][]byte, 16)
+	var all sync.WaitGroup
+	for i := range got {
+		all.Go(func() {
+			var err error
+			if got[i], err = p.Secret("store"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	for _, b := range got {
+		require.Equal(t, read(t, p.Dir(), "store.secret"), b)
+	}
+	left, err := filepath.Glob(filepath.Join(p.Dir(), "store.secret*"))
+	require.NoError(t, err)
+	require.Len(t, left, 1)
 }
 
 func TestServer(t *testing.T) {
