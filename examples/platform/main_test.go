@@ -226,6 +226,27 @@ func TestWrongInput(t *testing.T) {
 	})
 }
 
+// Over a stranger's broker the topics begin with what nobody else uses; a broker that is away is waited for, and said to be.
+func TestOtherBroker(t *testing.T) {
+	w := newWorld(t)
+	public := w.serve("-broker", "mqtt://127.0.0.1:1", "-public")
+	s := clitest.Start(t, program, public...)
+	require.Regexp(t, `^semio/[a-z2-7]{26}$`, s.Ready["prefix"])
+	require.Equal(t, "mqtt://127.0.0.1:1", s.Ready["broker"])
+	require.Contains(t, fmt.Sprint(s.Ready["protection"]), "without TLS")
+	require.NoError(t, w.register(s.URL("admin"), "D-1"))
+	require.Eventually(t, func() bool { return strings.Contains(s.Stderr(), "broker not reachable") }, clitest.Wait, 10*time.Millisecond)
+	require.Equal(t, cli.ExitInterrupted, s.Stop())
+	again := clitest.Start(t, program, public...)
+	require.Equal(t, s.Ready["prefix"], again.Ready["prefix"], "for life")
+	again.Stop()
+
+	// Its own certificate at a broker whose rules this program does not make.
+	s = clitest.Start(t, program, newWorld(t).serve("-broker", "mqtts://127.0.0.1:1")...)
+	require.NotContains(t, fmt.Sprint(s.Ready["protection"]), "the broker lets each certificate use its own")
+	require.Contains(t, fmt.Sprint(s.Ready["protection"]), "this program tells another broker neither who may use which topic nor whom to cut off")
+}
+
 // A clock that is wrong is told from a certificate that is.
 func TestClockWrong(t *testing.T) {
 	for skew, want := range map[time.Duration]string{
@@ -259,7 +280,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	require.Positive(t, n)
 	require.Less(t, n, 1000)
-	require.Contains(t, p.Stderr(), "file too large")
+	require.Eventually(t, func() bool { return strings.Contains(p.Stderr(), "file too large") }, clitest.Wait, 10*time.Millisecond, "the operator is told")
 	p.Kill()
 	s := clitest.Start(t, program, w.serve()...)
 	require.Equal(t, n, strings.Count(clitest.OK(t, program, w.admin(s, "devices")...), "registered"))

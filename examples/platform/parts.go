@@ -109,7 +109,9 @@ func (s *server) tell(own *broker.Broker, admin net.Listener, prefix string) err
 		if u, err := url.Parse(*s.broker.URL); err == nil {
 			brokerURL = u.Redacted()
 		}
-		protection = s.broker.Protection()
+		if protection = brokerflag.Elsewhere(); *s.broker.Public {
+			protection = s.broker.Protection()
+		}
 		at = "over the broker"
 	}
 	protection.Tell(s.t)
