@@ -46,7 +46,7 @@ func issue(f *cli.Flags) cli.Action {
 	open := targetFlags(f)
 	in := f.Required("in", "`file` of the request: request.pem of a party, or a server's")
 	out := f.String("out", "-", "`file` for the certificate chain, - for stdout")
-	valid := f.Duration("valid", 0, "how `long` the certificate is good; default a year, a platform's ten, a device's for ever")
+	valid := f.Duration("valid", 0, "`time` for which the certificate is good, in hours like 8760h; default a year, a platform's ten, a device's for ever")
 	newKey := f.Bool("new-key", false, "the holder of the name has other keys than before, and asks for it himself")
 	return func(ctx context.Context, t *cli.Terminal, _ []string) error {
 		der, err := party.ReadRequest(*in)

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -60,9 +64,15 @@ func (w *world) install(p *party.Party, chain string) {
 }
 
 func (w *world) client(url string, p *party.Party) *cahttp.Client {
+	return w.patient(url, p, clitest.Wait)
+}
+
+func (w *world) impatient(url string, p *party.Party) *cahttp.Client { return w.patient(url, p, 0) }
+
+func (w *world) patient(url string, p *party.Party, patience time.Duration) *cahttp.Client {
 	c, err := p.TLS()
 	require.NoError(w.t, err)
-	client, err := cahttp.NewClient(cahttp.ClientConfig{URL: url, Roots: p.Roots(), Certificate: &c, Patience: clitest.Wait})
+	client, err := cahttp.NewClient(cahttp.ClientConfig{URL: url, Roots: p.Roots(), Certificate: &c, Patience: patience})
 	require.NoError(w.t, err)
 	w.t.Cleanup(client.Close)
 	return client
@@ -184,6 +194,46 @@ func TestKilled(t *testing.T) {
 	p = serve()
 	_, err = w.client(p.URL("url"), line).Issue(t.Context(), csr, ca.IssueOptions{})
 	require.ErrorIs(t, err, ca.ErrRevoked)
+}
+
+// Killed in the middle of its work: what it has answered it knows, and nothing that it hands out is beyond revocation.
+func TestKilledUnderLoad(t *testing.T) {
+	w := newWorld(t)
+	line, boss := w.certified("R-LINE"), w.certified("O-ROOT")
+	serve := func() *clitest.Process {
+		return clitest.Child(t, 0, "serve", "-dir", w.dir, "-listen", "127.0.0.1:0", "-operators", "O-ROOT")
+	}
+	answered := map[string][][]byte{}
+	requests := map[string][]byte{}
+	for round := range 3 {
+		p := serve()
+		client := w.impatient(p.URL("url"), line)
+		killed := make(chan struct{})
+		for n := 0; ; n++ {
+			if n == 4+3*round {
+				go func() { p.Kill(); close(killed) }()
+			}
+			name := fmt.Sprintf("D-%d-%d", round, n)
+			csr, err := identity.NewCSR(must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)), must(identity.ParseID(name)), identity.CSROptions{})
+			require.NoError(t, err)
+			requests[name] = csr
+			chain, err := client.Issue(t.Context(), csr, ca.IssueOptions{})
+			if err != nil {
+				break
+			}
+			answered[name] = chain
+		}
+		<-killed
+	}
+	require.GreaterOrEqual(t, len(answered), 12)
+	p := serve()
+	for name, chain := range answered {
+		again, err := w.client(p.URL("url"), line).Issue(t.Context(), requests[name], ca.IssueOptions{})
+		require.NoError(t, err)
+		require.Equal(t, chain, again, name)
+		_, err = w.client(p.URL("url"), boss).Revoke(t.Context(), must(identity.ParseID(name)))
+		require.NoError(t, err)
+	}
 }
 
 // Killed in the middle of init, the next init completes it.
