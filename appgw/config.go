@@ -93,7 +93,7 @@ type Config struct {
 	// replaces it.
 	Admission []byte
 
-	// Broker is the URL of the platform's broker (mqtts, wss, mqtt or ws), dialled with the certificate and Signer. Link is
+	// Broker is the URL of the platform's broker (mqtts or wss), dialled with the certificate and Signer. Link is
 	// the host's own client instead. Exactly one of them is set.
 	Broker string
 	Link   Link

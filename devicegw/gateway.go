@@ -127,6 +127,7 @@ type Gateway struct {
 	changed   chan struct{}
 	lastErr   error
 	retiring  bool
+	started   bool // Run was called
 }
 
 // Open reads the memory, verifies everything in it against the pinned roots and this root of trust, and starts nothing; [Gateway.Run]

@@ -3,14 +3,16 @@
 # again on the way. What is checked, from what the programs print with -json: no event that a device has sent is lost, and none is
 # handled twice; the same for events to the devices; no command runs twice.
 #
-#   examples/tour.sh [machines|public]...      default: both
+#   examples/tour.sh [readme|machines|public]...      default: all
 #
+#   readme     the commands of README.md's tours 1 and 3 as they stand there, with free ports and Mosquitto as the broker
 #   machines   the platform's own broker with mutual TLS; each party has a folder and a loopback address, as if it had a machine
 #   public     a Mosquitto that knows nobody stands in for a public broker; 20 devices
 #
-# It wants Go, and Mosquitto (apt-get install mosquitto) for the second one. It ends with 0, or says what went wrong and keeps its folder.
+# It wants Go and Mosquitto (apt-get install mosquitto). It ends with 0, or says what went wrong and keeps its folder.
 set -euo pipefail
 cd "$(dirname "$0")"
+home=$PWD
 PATH=$PATH:/usr/sbin
 
 patience=${TOUR_PATIENCE:-120} # seconds for anything that should take a few
@@ -195,6 +197,7 @@ tour() {
 	local mode=$1 n=$2 dir=$base/$1 device devices app i
 	mkdir "$dir"
 	cd "$dir"
+	owner=() moved=() commands=()
 	say "== $mode: $n devices =="
 
 	# Everybody has a loopback address, as if everybody had a machine.
@@ -323,11 +326,53 @@ tour() {
 	done
 }
 
-[ $# -gt 0 ] || set -- machines public
+# block NAME prints a block of commands of README.md, with other ports, another folder and the broker that is there.
+block() {
+	sed -n "/^\`\`\`sh $1\$/,/^\`\`\`\$/p" "$home/README.md" | sed '1d;$d' | sed \
+		-e "s#/tmp/semio-tour#$base/$2#g" -e "s/:8444/:$port1/g; s/:8443/:$port2/g; s/:8883/:$port3/g" \
+		-e "s#^BROKER=.*#BROKER=mqtt://127.0.0.1:$mosquitto_port#"
+}
+
+# free_port prints a port that nobody listens on now.
+free_port() {
+	local port
+	while port=$((20000 + RANDOM % 10000)) && listens $port 2>/dev/null; do :; done
+	echo $port
+}
+
+readme() {
+	local port1 port2 port3 tour
+	cd "$base"
+	start_mosquitto
+	for tour in tour1 tour3; do
+		say "== README.md, $tour =="
+		port1=$(free_port) port2=$(free_port) port3=$(free_port)
+		mkdir "$base/$tour"
+		{
+			# Pasted into a terminal a command that fails stops nothing; here it does.
+			echo 'set -euo pipefail; trap '"'"'kill $(jobs -p) 2>/dev/null'"'"' EXIT'
+			if [ $tour = tour1 ]; then
+				block tour1 $tour
+			else
+				block tour1 $tour | sed '/^platform serve/,$d'
+				block tour3 $tour
+			fi
+		} >"$base/$tour/commands"
+		(cd "$home" && timeout $((patience * 2)) bash "$base/$tour/commands") >"$base/$tour/out" 2>&1 </dev/null ||
+			fail "the commands of README.md: $(tail -n 5 "$base/$tour/out")"
+		grep -q '°C$' "$base/$tour/out" || fail "the device of README.md has not answered"
+	done
+	kill -9 "${pids[mosquitto]}"
+	wait "${pids[mosquitto]}" 2>/dev/null || true
+	unset 'pids[mosquitto]'
+	mosquitto_port=
+}
+
+[ $# -gt 0 ] || set -- readme machines public
 for mode; do
 	case $mode in
-	machines | public) ;;
-	*) fail "unknown tour $mode: want machines or public" ;;
+	readme | machines | public) ;;
+	*) fail "unknown tour $mode: want readme, machines or public" ;;
 	esac
 done
 say "build"
@@ -335,6 +380,7 @@ go build -o "$base/bin/" ./ca ./factory ./platform ./device ./application
 PATH=$base/bin:$PATH
 for mode; do
 	case $mode in
+	readme) readme ;;
 	machines) tour machines 3 ;;
 	public) tour public 20 ;;
 	esac

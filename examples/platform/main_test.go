@@ -192,6 +192,7 @@ func TestWrongInput(t *testing.T) {
 		"device":    {[]string{"retire", "-platform", "https://x", "-party", w.operator.Dir(), "A-WATER"}, "retire: "},
 		"no device": {[]string{"retire", "-platform", "https://x", "-party", w.operator.Dir()}, "name the devices to retire"},
 		"no https":  {[]string{"devices", "-platform", "http://x", "-party", w.operator.Dir()}, "want https://HOST:PORT"},
+		"public":    {w.serve("-public"), "-public: say with -broker which broker"},
 		"plain":     {w.serve("-broker", "mqtt://127.0.0.1:1"), "add -public if the broker is a stranger's"},
 	} {
 		t.Run(name, func(t *testing.T) {

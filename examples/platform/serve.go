@@ -59,6 +59,9 @@ func (s *server) run(ctx context.Context, t *cli.Terminal, _ []string) (err erro
 	if !ok {
 		return cli.Usage("-claim %q: want required, registered or never", *s.claim)
 	}
+	if *s.broker.Public && *s.broker.URL == "" {
+		return cli.Usage("-public: say with -broker which broker")
+	}
 	operators, err := cli.Operators(*s.operators)
 	if err != nil {
 		return err
