@@ -94,7 +94,7 @@ type Config struct {
 	Admission []byte
 
 	// Broker is the URL of the platform's broker (mqtts or wss), dialled with the certificate and Signer. Link is
-	// the host's own client instead. Exactly one of them is set.
+	// the host's own client instead: see package platform/link. Exactly one of them is set.
 	Broker string
 	Link   Link
 

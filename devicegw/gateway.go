@@ -52,7 +52,7 @@ type Config struct {
 	Root Root
 	NVM  NVM
 
-	// Link is a client of the broker that this gateway has for itself: Run runs it.
+	// Link is a client of the broker that this gateway has for itself: Run runs it. See package platform/link for its contract.
 	Link Link
 
 	// Broker is the broker's URL instead of a Link, for example "mqtts://broker.example:8883". It is dialled with the device's
