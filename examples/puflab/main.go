@@ -21,5 +21,9 @@ func main() {
 func commands() []command {
 	return []command{
 		characterizeCommand(),
+		trialCommand(),
+		boundCommand(),
+		simulateCommand(),
+		peersCommand(),
 	}
 }

@@ -36,6 +36,7 @@ var allowed = map[string][]string{
 	"keyvault/tpm": {"keyvault"},
 	"e2e":          {"identity", "internal/secret"},
 
+	"e2e/internal/adversary": {"e2e", "identity", "identity/ca"},
 	"internal/atomicfile":    nil,
 	"internal/keywrap":       nil,
 	"internal/kv":            nil,
@@ -44,8 +45,8 @@ var allowed = map[string][]string{
 	"internal/mosquittotest": nil,
 	"internal/pgtest":        nil,
 	"internal/polar":         nil,
-	"internal/wsconn":        nil,
 	"internal/secret":        nil,
+	"internal/wsconn":        nil,
 	"platform/link":          {"internal/link"},
 
 	"internal/httpapi":             {"identity"},
