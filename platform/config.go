@@ -40,7 +40,7 @@ type Config struct {
 	Roots      []*x509.Certificate // the authorities that certify peers
 	Store      Store
 
-	// Link is the connection to the broker. Without one, Broker is dialled (mqtts or wss) with the platform's certificate.
+	// Link is the connection to the broker; package publicbroker has one for a broker that belongs to a stranger. Without one, Broker is dialled (mqtts or wss) with the platform's certificate.
 	Link   Link
 	Broker string
 
