@@ -31,6 +31,7 @@ var program = cli.Program{
 	Commands: append([]cli.Command{
 		{Name: "run", About: "make a batch of devices, or go on with it", Setup: run},
 		{Name: "reports", About: "print what became of each unit", Setup: reports},
+		{Name: "sticker", About: "print a unit's sticker once more; the device itself knows it", Args: "DEVICE", Setup: sticker},
 	}, partycmd.Commands(identity.RoleRegistrar)...),
 }
 

@@ -44,7 +44,7 @@ func openCertificate(ctx context.Context, p *party.Party, hosts []string, author
 		return c, nil
 	}
 	if authority == nil {
-		return nil, fmt.Errorf("%w\nWith -ca URL the platform asks the authority itself; without, make a request with server-request, and install the answer.", err)
+		return nil, fmt.Errorf("%w: with -ca URL the platform asks the authority itself; without, make a request with server-request, and install the answer", err)
 	}
 	return c, c.renew(ctx)
 }

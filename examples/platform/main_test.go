@@ -104,7 +104,7 @@ func TestServe(t *testing.T) {
 func TestFilesOnly(t *testing.T) {
 	w := newWorld(t)
 	alone := []string{"serve", "-party", w.dir, "-listen", "127.0.0.1:0", "-admin", "127.0.0.1:0", "-operators", "O-ALICE"}
-	require.Contains(t, clitest.Fails(t, program, alone...), "With -ca URL the platform asks the authority itself; without, make a request with server-request")
+	require.Contains(t, clitest.Fails(t, program, alone...), "with -ca URL the platform asks the authority itself; without, make a request with server-request")
 	out := filepath.Join(t.TempDir(), "request.pem")
 	clitest.OK(t, program, "server-request", "-party", w.dir, "-out", out)
 	der, err := party.ReadRequest(out)
@@ -169,7 +169,7 @@ func TestWrongInput(t *testing.T) {
 		args []string
 		want string
 	}{
-		"no folder":            {[]string{"serve", "-party", t.TempDir()}, "The command init makes one; -party names the folder."},
+		"no folder":            {[]string{"serve", "-party", t.TempDir()}, "the command init makes one, and -party names the folder"},
 		"not certified":        {[]string{"serve", "-party", uncertified}, "no certificate yet; have the authority answer request.pem"},
 		"operator's folder":    {[]string{"serve", "-party", w.operator.Dir()}, "is O-ALICE, want platform (P-…): name another folder with -party"},
 		"authority is away":    {w.serve("-party", fresh, "-ca", "https://127.0.0.1:1"), "Nobody listens there: start the server, or correct host and port."},

@@ -5,8 +5,11 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io/fs"
+	"math/big"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -272,8 +275,13 @@ func TestNothingPrints(t *testing.T) {
 	p := create(t, "A-WATER")
 	key, err := party.ReadKey(filepath.Join(p.Dir(), "signing.key"))
 	require.NoError(t, err)
-	for _, s := range []string{fmt.Sprintf("%v", p), fmt.Sprintf("%+v", p), fmt.Sprintf("%#v", p), fmt.Sprintf("%v", *p), fmt.Sprintf("%#v", *p)} {
-		require.NotContains(t, s, key.D.String())
+	raw, err := key.Bytes()
+	require.NoError(t, err)
+	inJSON, err := json.Marshal(p)
+	require.NoError(t, err)
+	for _, s := range []string{string(inJSON), fmt.Sprintf("%v", p), fmt.Sprintf("%+v", p), fmt.Sprintf("%#v", p), fmt.Sprintf("%v", *p), fmt.Sprintf("%#v", *p)} {
+		require.NotContains(t, s, new(big.Int).SetBytes(raw).String())
+		require.NotContains(t, s, hex.EncodeToString(raw))
 	}
 }
 
