@@ -16,7 +16,7 @@ import (
 	"github.com/semio-iot/semio/platform/registry"
 )
 
-// Link is the platform's MQTT client; see the contract at the type.
+// Link is the platform's MQTT client; package platform/link has the contract.
 type Link = link.Link
 
 // Registration is what a factory station says about a new device. Sign makes the bytes that [Service.Register] takes.
