@@ -155,6 +155,12 @@ func TestServe(t *testing.T) {
 	require.NoError(t, err)
 	_, err = w.client(url, line).Issue(t.Context(), device, ca.IssueOptions{})
 	require.NoError(t, err)
+	clitest.OK(t, program, "grant", "-dir", w.dir, "-id", "R-LINE", "-names", "D-1")
+	other, err := identity.NewCSR(w.request("A-OTHER").Signer(), must(identity.ParseID("D-2")), identity.CSROptions{})
+	require.NoError(t, err)
+	_, err = w.client(url, line).Issue(t.Context(), other, ca.IssueOptions{})
+	require.ErrorIs(t, err, cahttp.ErrForbidden)
+	require.ErrorContains(t, err, "R-LINE makes devices called D-1…, not D-2; have the authority grant it")
 	_, err = w.client(url, plat).Revoke(t.Context(), must(identity.ParseID("D-1")))
 	require.NoError(t, err)
 	require.Contains(t, clitest.OK(t, program, "revoke", "-ca", url, "-party", boss.Dir(), "A-WATER"), "A-WATER is revoked: list 3 names 2 certificates")
@@ -281,7 +287,9 @@ func TestWrongInput(t *testing.T) {
 		"as whom":    {[]string{"revoke", "-ca", "https://x", "A-1"}, "-ca needs -party"},
 		"operators":  {[]string{"serve", "-dir", w.dir, "-operators", "A-WATER"}, "-operators: "},
 		"no https":   {[]string{"crl", "-ca", "http://x", "-roots", w.root}, "want https://HOST:PORT"},
-		"id":         {[]string{"grant", "-dir", w.dir, "-id", "A-WATER"}, "-id: "},
+		"id":         {[]string{"grant", "-dir", w.dir, "-id", "A-WATER"}, "want a platform (P-…) or a registrar (R-…)"},
+		"names":      {[]string{"grant", "-dir", w.dir, "-id", "P-SEMIO", "-names", "D-X"}, "-names is for registrars, and P-SEMIO is a platform"},
+		"hosts":      {[]string{"grant", "-dir", w.dir, "-id", "R-LINE", "-revoke"}, "-hosts and -revoke are for platforms, and R-LINE is a registrar"},
 		"id missing": {[]string{"grant", "-dir", w.dir}, "-id (or SEMIO_ID) is missing"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -57,7 +57,7 @@ func NewAuthority(t testing.TB, skew time.Duration) *Authority {
 func (a *Authority) Serve() (url string) {
 	t := a.t
 	t.Helper()
-	s, err := cahttp.New(cahttp.Config{Authority: a.Authority, Hosts: []string{"127.0.0.1"}, Grants: func(identity.PlatformID) (cahttp.Grant, error) {
+	s, err := cahttp.New(cahttp.Config{Authority: a.Authority, Hosts: []string{"127.0.0.1"}, Grants: func(identity.ID) (cahttp.Grant, error) {
 		return cahttp.Grant{Hosts: []string{"127.0.0.1", "localhost"}, Revoke: true}, nil
 	}})
 	require.NoError(t, err)
