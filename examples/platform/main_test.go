@@ -157,6 +157,35 @@ func TestKilled(t *testing.T) {
 	require.Equal(t, cli.ExitInterrupted, p.Stop())
 }
 
+// Killed in the middle of its work: every device whose registration it has answered is in the registry, and the log is whole.
+func TestKilledUnderLoad(t *testing.T) {
+	w := newWorld(t)
+	answered := map[string]bool{}
+	for round := range 3 {
+		p := clitest.Child(t, 0, w.serve()...)
+		url := p.URL("admin")
+		killed := make(chan struct{})
+		for n := 0; ; n++ {
+			if n == 4+3*round {
+				go func() { p.Kill(); close(killed) }()
+			}
+			name := fmt.Sprintf("D-%d-%d", round, n)
+			if w.register(url, name) != nil {
+				break
+			}
+			answered[name] = true
+		}
+		<-killed
+	}
+	require.GreaterOrEqual(t, len(answered), 12)
+	s := clitest.Start(t, program, w.serve()...)
+	listed := clitest.OK(t, program, w.admin(s, "devices")...)
+	for name := range answered {
+		require.Regexp(t, name+` +registered`, listed)
+	}
+	require.NotEmpty(t, clitest.OK(t, program, w.admin(s, "audit")...))
+}
+
 func TestWrongInput(t *testing.T) {
 	w, other := newWorld(t), newWorld(t)
 	fresh := w.Party("P-FRESH").Dir()
