@@ -66,7 +66,7 @@ func nonceFor(nonce *[aes.BlockSize]byte, iv *[ivSize]byte, counter uint32) {
 }
 
 func (c *ctrHMAC) tag(header, ciphertext []byte) []byte {
-	copy(c.ad[hashSize:], header)
+	copyHeader(c.ad[hashSize:], header)
 	c.mac.Reset()
 	c.mac.Write(c.ad[:])
 	c.mac.Write(ciphertext)

@@ -135,7 +135,7 @@ type Peer struct {
 	previous *session    // receive only, until it lingered
 	next     *session    // made by our RESP, not confirmed by a DATA yet
 	orders   uint64
-	tookOver time.Time // when current did
+	lingers  time.Time // until then previous is received on, whatever comes under current
 	wiped    bool
 }
 
@@ -295,7 +295,8 @@ func (p *Peer) RenewDue(now time.Time) bool {
 			return false
 		}
 	}
-	return s.renew || p.limits.due(s, now.Sub(s.created))
+	// Where the clock was set back before the session's start, its age is unknown.
+	return s.renew || s.due(now, &p.limits) || now.Before(s.created)
 }
 
 // Wipe forgets all keys. Every later call returns [ErrWiped]. What Go's crypto packages hold of a key cannot be
