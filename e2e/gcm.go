@@ -3,7 +3,6 @@ package e2e
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"encoding/binary"
 	"fmt"
 )
 
@@ -33,8 +32,7 @@ func newGCM(keys []byte, th [hashSize]byte) (*gcm, error) {
 // set puts a record's header and counter in their places.
 func (g *gcm) set(counter uint32, header []byte) {
 	copyHeader(g.ad[hashSize:], header)
-	g.nonce = g.iv
-	binary.BigEndian.PutUint32(g.nonce[8:], binary.BigEndian.Uint32(g.iv[8:])^counter)
+	g.nonce = nonceOf(g.iv, counter)
 }
 
 func (g *gcm) seal(dst []byte, counter uint32, header, plaintext []byte) []byte {

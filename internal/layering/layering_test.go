@@ -34,6 +34,8 @@ var allowed = map[string][]string{
 	"keyvault/tpm": {"keyvault"},
 	"e2e":          {"identity", "internal/secret"},
 
+	"e2e/internal/adversary": {"e2e", "identity", "identity/ca"},
+
 	"internal/atomicfile": nil,
 	"internal/keywrap":    nil,
 	"internal/kv":         nil,
