@@ -23,6 +23,9 @@ func (g *Gateway) Connect(ctx context.Context, s identity.Sticker) error {
 }
 
 func (g *Gateway) connect(ctx context.Context, s identity.Sticker) error {
+	if err := g.usable(); err != nil {
+		return err
+	}
 	var proof crypto.Signer
 	var psk []byte
 	switch {
@@ -60,7 +63,12 @@ func (g *Gateway) connect(ctx context.Context, s identity.Sticker) error {
 	if err := g.client.Sync(ctx); err != nil {
 		return err
 	}
-	_, err = g.device(s.Device)
+	if _, err = g.device(s.Device); err == nil {
+		return nil
+	}
+	if _, refused := g.binding(ctx, s.Device); refused == nil {
+		return fmt.Errorf("%w: this gateway has refused the device's certificate, the log says why; Disconnect frees the device for a new try", err)
+	}
 	return err
 }
 
@@ -120,6 +128,9 @@ func (g *Gateway) Disconnect(ctx context.Context, id identity.DeviceID) error {
 }
 
 func (g *Gateway) disconnect(ctx context.Context, id identity.DeviceID) error {
+	if err := g.usable(); err != nil {
+		return err
+	}
 	// From the store: a device that is left out, because its certificate is over, has a connection that can be ended.
 	binding, err := g.binding(ctx, id)
 	if err != nil {
@@ -135,7 +146,7 @@ func (g *Gateway) disconnect(ctx context.Context, id identity.DeviceID) error {
 	return g.client.Sync(ctx)
 }
 
-// binding is that of a connected device.
+// binding is that of a connected device, or of one that was refused: the platform has connected it, and nobody else can end that.
 func (g *Gateway) binding(ctx context.Context, id identity.DeviceID) (b e2e.BindingID, err error) {
 	err = g.memory.store.View(ctx, func(tx Tx) error {
 		r, err := g.memory.device(tx, id)
@@ -143,10 +154,14 @@ func (g *Gateway) binding(ctx context.Context, id identity.DeviceID) (b e2e.Bind
 			return err
 		}
 		defer clear(r.PSK)
-		if !r.Connected {
-			return fmt.Errorf("%s: %w", id, ErrUnknownDevice)
+		switch {
+		case r.Connected:
+			b, err = r.binding()
+		case r.Refused != "":
+			b, err = parseBinding(r.Refused)
+		default:
+			err = fmt.Errorf("%s: %w", id, ErrUnknownDevice)
 		}
-		b, err = r.binding()
 		return err
 	})
 	return b, err
@@ -171,7 +186,11 @@ func (g *Gateway) apply(ctx context.Context, o control.Order) error {
 	}
 	connected := r.Connected && r.Binding == o.Binding.String()
 	if o.Lifecycle <= r.Lifecycle {
-		return repeated(o, r, connected)
+		err := repeated(o, r, connected)
+		if err == nil && connected {
+			err = g.present(o.Device, r)
+		}
+		return err
 	}
 	switch o.Op {
 	case control.OrderInstall:
@@ -180,6 +199,24 @@ func (g *Gateway) apply(ctx context.Context, o control.Order) error {
 		return g.applyRemove(ctx, o, r, connected)
 	}
 	return fmt.Errorf("%w: %s is no order for an application", control.ErrOrderRefused, o.Op)
+}
+
+// present makes sure of a device that the store has as connected: it may have taken an install without saying so.
+func (g *Gateway) present(id identity.DeviceID, r deviceRecord) error {
+	defer clear(r.PSK)
+	if _, err := g.device(id); err == nil {
+		return nil
+	}
+	d, err := g.newDevice(id, r)
+	switch {
+	case errors.Is(err, errMemory):
+		return err
+	case err != nil:
+		g.log.Error("device is left out", "device", id, "err", err) // as loadDevices does
+		return nil
+	}
+	g.install(d)
+	return nil
 }
 
 // repeated answers an order that is not new as it was answered before.
@@ -194,9 +231,9 @@ func (g *Gateway) applyInstall(ctx context.Context, o control.Order, r deviceRec
 	v, err := g.verifier.Verify(o.Credential, identity.RoleDevice)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%w: %w", control.ErrOrderRefused, err)
+		return g.refuse(ctx, o, r, err)
 	case v.ID() != o.Device.ID || o.Peer != o.Device.ID:
-		return fmt.Errorf("%w: certificate of %s for %s", control.ErrOrderRefused, v.ID(), o.Device)
+		return g.refuse(ctx, o, r, fmt.Errorf("certificate of %s for %s", v.ID(), o.Device))
 	case r.Connected:
 		// It would delete a connection without evidence.
 		return fmt.Errorf("%w: %s is connected under binding %s, which nobody has ended", control.ErrOrderRefused, o.Device, r.Binding)
@@ -214,8 +251,11 @@ func (g *Gateway) applyInstall(ctx context.Context, o control.Order, r deviceRec
 	}
 	defer clear(next.PSK)
 	d, err := g.newDevice(o.Device, next)
-	if err != nil {
-		return fmt.Errorf("%w: %w", control.ErrOrderRefused, err)
+	switch {
+	case errors.Is(err, errMemory):
+		return err // nothing is decided: the order comes again
+	case err != nil:
+		return g.refuse(ctx, o, r, err)
 	}
 	err = g.memory.update(ctx, func(tx Tx) error {
 		if err := tx.Delete(keyClaim(o.Device)); err != nil {
@@ -234,6 +274,17 @@ func (g *Gateway) applyInstall(ctx context.Context, o control.Order, r deviceRec
 	return nil
 }
 
+// refuse refuses a device for good, and keeps the binding so that Disconnect can end it.
+func (g *Gateway) refuse(ctx context.Context, o control.Order, r deviceRecord, why error) error {
+	if !r.Connected {
+		r.Refused = o.Binding.String()
+		if err := g.memory.update(ctx, func(tx Tx) error { return g.memory.putDevice(tx, o.Device, r) }); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: %w", control.ErrOrderRefused, why)
+}
+
 // install puts a device into the table, in the place of one that lacked its claim code, and starts it.
 func (g *Gateway) install(d *device) {
 	g.mu.Lock()
@@ -248,7 +299,7 @@ func (g *Gateway) install(d *device) {
 
 func (g *Gateway) applyRemove(ctx context.Context, o control.Order, r deviceRecord, connected bool) error {
 	next := r
-	next.Lifecycle = o.Lifecycle
+	next.Lifecycle, next.Refused = o.Lifecycle, ""
 	if !connected {
 		// Nothing to destroy, so nothing to prove; the life-cycle number alone moves on.
 		return g.memory.update(ctx, func(tx Tx) error { return g.memory.putDevice(tx, o.Device, next) })
@@ -262,7 +313,7 @@ func (g *Gateway) applyRemove(ctx context.Context, o control.Order, r deviceReco
 	}
 	g.mu.Lock()
 	d := g.devices[o.Device]
-	delete(g.devices, o.Device)
+	g.takeOut(d)
 	g.mu.Unlock()
 	if d != nil {
 		d.stop()

@@ -49,7 +49,9 @@ var (
 	ErrUnknownDevice = errors.New("appgw: device is not connected with this application")
 	// ErrClaimCode means that the sticker has no claim code, and Config.WithoutClaimCode is not set: scan the whole sticker.
 	ErrClaimCode = errors.New("appgw: sticker has no claim code")
-	// ErrNotRunning means that Run has not been called, or has ended.
+	// ErrHandled means that an event was handled before; see Config.OnEventTx.
+	ErrHandled = errors.New("appgw: event was handled before")
+	// ErrNotRunning means that Run has ended, and nothing was asked of anybody: open the gateway again.
 	ErrNotRunning = errors.New("appgw: gateway is not running")
 
 	// ErrOutcomeUnknown means that the platform did not answer in time: ask again.
@@ -69,6 +71,7 @@ var (
 	ErrUnknownOutcome = delivery.ErrUnknownOutcome
 	ErrNotRun         = delivery.ErrNotRun
 	ErrOffline        = delivery.ErrOffline
+	ErrClosed         = delivery.ErrClosed
 )
 
 // Config says who the gateway is and what it works with. The constructor copies it. Fields are required unless they say otherwise.
@@ -91,7 +94,7 @@ type Config struct {
 	// replaces it.
 	Admission []byte
 
-	// Broker is the URL of the platform's broker (mqtts, wss, mqtt or ws), dialled with the certificate and Signer. Link is
+	// Broker is the URL of the platform's broker (mqtts or wss), dialled with the certificate and Signer. Link is
 	// the host's own client instead. Exactly one of them is set.
 	Broker string
 	Link   Link
@@ -99,6 +102,13 @@ type Config struct {
 	// OnEvent handles an event of a device. The event is done when it returns nil; after an error it comes again, later. Optional:
 	// without it, [Gateway.Events] delivers, and events wait until somebody ranges over it.
 	OnEvent func(ctx context.Context, device identity.DeviceID, e Event) error
+
+	// OnEventTx is OnEvent for a host that keeps his rows where Store keeps its own, and wants each event exactly once. In the
+	// transaction of the event's effects he calls handled with the Store's view of it, commits, and returns nil. When handled
+	// fails he undoes the transaction and returns its error: [ErrHandled] says that an earlier one, whose outcome he never
+	// learned, was committed, and the gateway takes it for a success. It comes instead of OnEvent. In PostgreSQL,
+	// pgstore.Store.OnEventTx does all this.
+	OnEventTx func(ctx context.Context, device identity.DeviceID, e Event, handled func(Tx) error) error
 
 	// OnCall answers a call of a device. Optional: without it calls are refused.
 	OnCall func(ctx context.Context, device identity.DeviceID, c Call) (Reply, error)
@@ -149,6 +159,8 @@ func (c *Config) check() error {
 		return missing("Store")
 	case (c.Broker == "") == (c.Link == nil):
 		return fmt.Errorf("%w: set either Broker or Link", ErrConfig)
+	case c.OnEvent != nil && c.OnEventTx != nil:
+		return fmt.Errorf("%w: set either OnEvent or OnEventTx", ErrConfig)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

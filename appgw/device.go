@@ -52,21 +52,30 @@ func (g *Gateway) newDevice(id identity.DeviceID, r deviceRecord) (*device, erro
 		return nil, err
 	}
 	down := g.topics.Down(g.app, id)
+	box := newOutbox(g.memory, binding)
 	d.channel, err = delivery.Open(delivery.Config{
-		Peer:        peer,
-		Store:       newOutbox(g.memory, binding),
-		Publish:     func(ctx context.Context, record []byte) error { return g.link.Publish(ctx, down, record) },
-		HandleEvent: func(ctx context.Context, e Event) error { return g.handleEvent(ctx, id, e) },
-		HandleCall:  g.callHandler(id),
-		MaxQueue:    g.cfg.MaxQueue,
-		Pool:        g.calls,
-		Logger:      g.log.With("device", id),
+		Peer:    peer,
+		Store:   box,
+		Publish: func(ctx context.Context, record []byte) error { return g.link.Publish(ctx, down, record) },
+		HandleEvent: func(ctx context.Context, e Event) error {
+			e.Binding = binding
+			return g.handleEvent(ctx, id, e, box)
+		},
+		HandlerKeepsMark: g.cfg.OnEventTx != nil,
+		HandleCall:       g.callHandler(id),
+		MaxQueue:         g.cfg.MaxQueue,
+		Pool:             g.calls,
+		Logger:           g.log.With("device", id),
 	})
 	if err != nil {
-		return nil, err
+		peer.Wipe()
+		return nil, fmt.Errorf("%w: %w", errMemory, err)
 	}
 	return d, nil
 }
+
+// errMemory tells a store that failed from a device that cannot be taken.
+var errMemory = errors.New("appgw: read the store")
 
 func (g *Gateway) callHandler(id identity.DeviceID) func(context.Context, Call) (Reply, error) {
 	if g.cfg.OnCall == nil {
@@ -125,29 +134,7 @@ func (d *device) receive(record []byte) {
 // loadDevices takes the connected devices from the store. One that cannot be verified is left out, and said; it comes back when the
 // reason is gone.
 func (g *Gateway) loadDevices(ctx context.Context) error {
-	records := map[identity.DeviceID]deviceRecord{}
-	err := g.memory.store.View(ctx, func(tx Tx) error {
-		const prefix = "device/"
-		for key, locked := range tx.List(prefix) {
-			id, err := identity.ParseDeviceID(key[len(prefix):])
-			if err != nil {
-				return fmt.Errorf("store key %s: %w", key, err)
-			}
-			b, err := g.memory.locker.Unlock(key, locked)
-			if err != nil {
-				return fmt.Errorf("unlock %s: %w", key, err)
-			}
-			r, err := parseDeviceRecord(b)
-			clear(b)
-			if err != nil {
-				return fmt.Errorf("%s: %w", id, err)
-			}
-			if r.Connected {
-				records[id] = r
-			}
-		}
-		return nil
-	})
+	records, err := g.memory.connected(ctx)
 	if err != nil {
 		return err
 	}
@@ -173,10 +160,10 @@ func (g *Gateway) dropRevoked() {
 	defer g.orders.Unlock()
 	g.mu.Lock()
 	var gone []*device
-	for id, d := range g.devices {
+	for _, d := range g.devices {
 		if g.revoked(d.chain) {
 			gone = append(gone, d)
-			delete(g.devices, id)
+			g.takeOut(d)
 		}
 	}
 	g.mu.Unlock()
@@ -206,8 +193,21 @@ func (g *Gateway) device(id identity.DeviceID) (*device, error) {
 	return d, nil
 }
 
+// usable tells whether Run can still come, or runs.
+func (g *Gateway) usable() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ended {
+		return ErrNotRunning
+	}
+	return nil
+}
+
 // open is device for those who want to talk with it.
 func (g *Gateway) open(id identity.DeviceID) (*delivery.Channel, error) {
+	if err := g.usable(); err != nil {
+		return nil, err
+	}
 	d, err := g.device(id)
 	if err != nil {
 		return nil, err

@@ -18,7 +18,7 @@
 // # What is promised
 //
 //   - An event that a device sent is handled at least once, in the order of its device; one that OnEvent refused comes again.
-//     A slow handler holds up its own device only.
+//     A slow handler holds up its own device only. With [Config].OnEventTx, in the host's own transaction, exactly once.
 //   - An event that Send accepted reaches the device at least once, over restarts of both sides, of the broker and of the
 //     platform, unless the device is disconnected first.
 //   - A call runs at most once. Without a reply its outcome is unknown, and the error says so.

@@ -40,8 +40,10 @@ type Gateway struct {
 	devices map[identity.DeviceID]*device
 	running context.Context // of Run; nil before and after
 	ended   bool
-	up      bool // link connected and subscribed
-	uplink  int  // counts connections, so that a slow subscribe does not report an old one as up
+	up      bool     // link connected and subscribed
+	lastErr error    // why it is not
+	before  Counters // of devices that are no longer in the table
+	uplink  int      // counts connections, so that a slow subscribe does not report an old one as up
 	work    sync.WaitGroup
 
 	orders sync.Mutex // held while an order or a scanned sticker changes a device
@@ -176,6 +178,9 @@ func (g *Gateway) keepCRL([]byte) error {
 // ID is the application's name.
 func (g *Gateway) ID() identity.AppID { return g.app }
 
+// Prefix is that of the platform's topics, as the admission says.
+func (g *Gateway) Prefix() string { return g.topics.Prefix() }
+
 // Run connects and works until ctx ends, then returns nil after everything it started has ended. It returns an error when the
 // broker refuses this gateway for good. It is called once.
 func (g *Gateway) Run(ctx context.Context) error {
@@ -197,7 +202,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	err := g.link.Run(ctx, link.Receiver{Up: g.linkUp, Down: g.linkDown, Message: g.receive})
 	cancel()
 	g.mu.Lock()
-	g.running, g.ended = nil, true
+	g.running, g.ended, g.up = nil, true, false
 	g.mu.Unlock()
 	g.work.Wait()
 	if err != nil {
@@ -220,7 +225,7 @@ func (g *Gateway) linkDown(err error) {
 	g.mu.Lock()
 	g.uplink++
 	was := g.up
-	g.up = false
+	g.up, g.lastErr = false, err
 	devices := maps.Clone(g.devices)
 	g.mu.Unlock()
 	g.log.Info("broker is gone", "err", err)
@@ -254,6 +259,9 @@ func (g *Gateway) subscribe(ctx context.Context) {
 		if err != nil {
 			if !errors.Is(err, link.ErrDown) {
 				g.log.Warn("subscribe", "err", err)
+				g.mu.Lock()
+				g.lastErr = err
+				g.mu.Unlock()
 				retry = time.After(subscribeRetry)
 			}
 			continue

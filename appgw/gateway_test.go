@@ -291,6 +291,9 @@ func TestInstalledWithoutClaimCode(t *testing.T) {
 		require.Equal(t, control.AckDone, s.lastAck())
 		_, err := app.Send(t.Context(), s.sticker.Device, appgw.Event{})
 		require.ErrorIs(t, err, appgw.ErrClaimCode)
+		list, err := app.Devices(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, []appgw.DeviceStatus{{Device: s.sticker.Device, Binding: s.binding, NoClaim: true}}, list)
 		require.NoError(t, app.Connect(t.Context(), s.sticker))
 		_, err = app.Send(t.Context(), s.sticker.Device, appgw.Event{Body: []byte("x")})
 		require.NoError(t, err)
@@ -460,4 +463,47 @@ func (s *system) storeValues() (out [][]byte) {
 		return nil
 	}))
 	return out
+}
+
+// The platform notes a device as connected before this side has seen its certificate. One that cannot be taken must not be lost to
+// everybody: the application can end what it has refused.
+func TestRefusedDeviceCanBeDisconnected(t *testing.T) {
+	bubble(t, func(t *testing.T, s *system) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		app, kill := s.startApp(nil)
+		dev, _ := s.startDevice(nil)
+		stranger := s.world.Party(t, "D-STRANGER")
+		s.orderApp(func(o *control.Order) { s.binding, o.Credential = o.Binding, stranger.Credential })
+		require.Equal(t, control.AckRefused, s.lastAck())
+		_, err := app.Send(ctx, dev.ID(), appgw.Event{})
+		require.ErrorIs(t, err, appgw.ErrUnknownDevice)
+
+		kill()
+		app, _ = s.startApp(func(c *appgw.Config) { c.Link = s.broker.Client("A-WATER") })
+		require.NoError(t, app.Disconnect(ctx, dev.ID()))
+		require.Equal(t, control.AckDone, s.lastAck())
+		require.True(t, s.binding.IsZero(), "free at the platform")
+		require.ErrorIs(t, app.Disconnect(ctx, dev.ID()), appgw.ErrUnknownDevice)
+		require.NoError(t, app.Connect(ctx, s.sticker))
+		require.NoError(t, dev.WaitConnected(ctx))
+	})
+}
+
+func TestAfterTheEnd(t *testing.T) {
+	bubble(t, func(t *testing.T, s *system) {
+		app, stop := s.startApp(nil)
+		require.NoError(t, app.Connect(t.Context(), s.sticker))
+		stop()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		_, err := app.Send(ctx, s.sticker.Device, appgw.Event{})
+		require.ErrorIs(t, err, appgw.ErrNotRunning)
+		_, err = app.Call(ctx, s.sticker.Device, "", nil)
+		require.ErrorIs(t, err, appgw.ErrNotRunning)
+		require.ErrorIs(t, app.Flush(ctx, s.sticker.Device), appgw.ErrNotRunning)
+		require.ErrorIs(t, app.Connect(ctx, s.sticker), appgw.ErrNotRunning)
+		require.ErrorIs(t, app.Disconnect(ctx, s.sticker.Device), appgw.ErrNotRunning)
+		require.NoError(t, ctx.Err())
+	})
 }

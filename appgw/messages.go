@@ -61,19 +61,30 @@ func (g *Gateway) Events(ctx context.Context) iter.Seq[Received] {
 			case <-ctx.Done():
 				return
 			case in := <-g.inbound:
-				if !yield(in.Received) {
-					in.done <- errNotTaken
+				if !in.offer(yield) {
 					return
 				}
-				in.done <- nil
 			}
 		}
 	}
 }
 
-func (g *Gateway) handleEvent(ctx context.Context, device identity.DeviceID, e Event) error {
-	if g.cfg.OnEvent != nil {
+// offer gives the event to the loop. It is answered also when the loop's body panics: its handler waits.
+func (in inbound) offer(yield func(Received) bool) (more bool) {
+	outcome := errNotTaken
+	defer func() { in.done <- outcome }()
+	if more = yield(in.Received); more {
+		outcome = nil
+	}
+	return more
+}
+
+func (g *Gateway) handleEvent(ctx context.Context, device identity.DeviceID, e Event, box outbox) error {
+	switch {
+	case g.cfg.OnEvent != nil:
 		return g.cfg.OnEvent(ctx, device, e)
+	case g.cfg.OnEventTx != nil:
+		return g.handleEventTx(ctx, device, e, box)
 	}
 	done := make(chan error, 1)
 	select {
@@ -83,4 +94,27 @@ func (g *Gateway) handleEvent(ctx context.Context, device identity.DeviceID, e E
 	}
 	// The loop has the event: whether it is done is only known when the loop's body has returned.
 	return <-done
+}
+
+// errNotMarked makes the fault of a handler visible, at the price of the event's repetition: without the mark a crash would repeat it too.
+var errNotMarked = errors.New("appgw: OnEventTx returned nil and handled has not succeeded: call it within the transaction")
+
+// handleEventTx leaves the mark to the host's transaction.
+func (g *Gateway) handleEventTx(ctx context.Context, device identity.DeviceID, e Event, box outbox) error {
+	marked := e.Volatile // has no number, so there is nothing to mark
+	err := g.cfg.OnEventTx(ctx, device, e, func(tx Tx) error {
+		if e.Volatile {
+			return nil
+		}
+		err := box.mark(tx, e.Seq)
+		marked = err == nil
+		return err
+	})
+	switch {
+	case errors.Is(err, ErrHandled):
+		return nil
+	case err == nil && !marked:
+		return errNotMarked
+	}
+	return err
 }

@@ -99,6 +99,22 @@ func (o outbox) Remove(upTo uint64) error {
 	})
 }
 
+// mark notes in a transaction of the host that event seq is handled, or returns ErrHandled.
+func (o outbox) mark(tx Tx, seq uint64) error {
+	if err := alive(tx, o.binding); err != nil {
+		return err
+	}
+	key := o.keyMark(delivery.MarkEvents)
+	have, err := getU64s(tx, key, 1)
+	if err != nil {
+		return err
+	}
+	if seq <= have[0] {
+		return fmt.Errorf("event %d: %w", seq, ErrHandled)
+	}
+	return putU64s(tx, key, seq)
+}
+
 // PutMark implements delivery.Store.
 func (o outbox) PutMark(m delivery.Mark, value uint64) error {
 	if m >= delivery.MarkCount {

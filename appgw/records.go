@@ -29,6 +29,7 @@ type deviceRecord struct {
 	Binding    string              `json:",omitempty"` // hex
 	Credential identity.Credential `json:",omitzero"`
 	PSK        []byte              `json:",omitempty"` // of the sticker's claim code; none: not yet scanned, or without one
+	Refused    string              `json:",omitempty"` // binding of a device that was not taken, hex: what the platform has connected all the same
 }
 
 func keyDevice(d identity.DeviceID) string { return "device/" + d.String() }
@@ -89,6 +90,34 @@ func (m memory) getLocked(tx Tx, key string) ([]byte, error) {
 	return b, nil
 }
 
+// connected returns the records of all connected devices. Their PSK is to be cleared.
+func (m memory) connected(ctx context.Context) (map[identity.DeviceID]deviceRecord, error) {
+	records := map[identity.DeviceID]deviceRecord{}
+	err := m.store.View(ctx, func(tx Tx) error {
+		const prefix = "device/"
+		for key, locked := range tx.List(prefix) {
+			id, err := identity.ParseDeviceID(key[len(prefix):])
+			if err != nil {
+				return fmt.Errorf("store key %s: %w", key, err)
+			}
+			b, err := m.locker.Unlock(key, locked)
+			if err != nil {
+				return fmt.Errorf("unlock %s: %w", key, err)
+			}
+			r, err := parseDeviceRecord(b)
+			clear(b)
+			if err != nil {
+				return fmt.Errorf("%s: %w", id, err)
+			}
+			if r.Connected {
+				records[id] = r
+			}
+		}
+		return nil
+	})
+	return records, err
+}
+
 func (m memory) putDevice(tx Tx, d identity.DeviceID, r deviceRecord) error {
 	r.Version = 1
 	b, err := json.Marshal(r)
@@ -121,10 +150,12 @@ func parseDeviceRecord(b []byte) (r deviceRecord, err error) {
 	return r, nil
 }
 
-func (r deviceRecord) binding() (b e2e.BindingID, err error) {
-	raw, err := hex.DecodeString(r.Binding)
+func (r deviceRecord) binding() (e2e.BindingID, error) { return parseBinding(r.Binding) }
+
+func parseBinding(s string) (b e2e.BindingID, err error) {
+	raw, err := hex.DecodeString(s)
 	if err != nil || len(raw) != len(b) {
-		return b, fmt.Errorf("device record: binding %q", r.Binding)
+		return b, fmt.Errorf("device record: binding %q", s)
 	}
 	copy(b[:], raw)
 	return b, nil

@@ -134,6 +134,9 @@ func TestRevokedDeviceIsHeardNoMore(t *testing.T) {
 		require.Equal(t, []string{"D-7F3K2 before"}, in.all())
 		_, err = app.Send(ctx, s.sticker.Device, appgw.Event{Body: []byte("x")})
 		require.ErrorIs(t, err, appgw.ErrUnknownDevice)
+		list, err := app.Devices(ctx)
+		require.NoError(t, err)
+		require.Equal(t, []appgw.DeviceStatus{{Device: s.sticker.Device, Binding: dev.Status().Binding, Suspended: true}}, list)
 
 		// The connection can still be ended, by the application itself.
 		require.NoError(t, app.Disconnect(ctx, s.sticker.Device))
@@ -147,4 +150,29 @@ func TestEpochsDoNotJump(t *testing.T) {
 	require.ErrorIs(t, e.AcceptEpoch(3), e2e.ErrStaleEpoch)
 	require.ErrorIs(t, e.AcceptEpoch(4+1<<32), e2e.ErrEpochJump)
 	require.NoError(t, e.AcceptEpoch(3+1<<32))
+}
+
+// A host that recovers from a panic in its loop gets the event again, and its gateway ends.
+func TestPanicInTheLoopOverEvents(t *testing.T) {
+	bubble(t, func(t *testing.T, s *system) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		app, stop := s.startApp(nil)
+		dev, _ := s.startDevice(nil)
+		require.NoError(t, app.Connect(ctx, s.sticker))
+		require.NoError(t, dev.WaitConnected(ctx))
+		_, err := dev.Send(ctx, devicegw.Event{Body: []byte("again")})
+		require.NoError(t, err)
+		require.PanicsWithValue(t, "bug of the host", func() {
+			for range app.Events(ctx) {
+				panic("bug of the host")
+			}
+		})
+		for r := range app.Events(ctx) {
+			require.Equal(t, "again", string(r.Event.Body))
+			break
+		}
+		require.NoError(t, ctx.Err(), "the event came again")
+		stop()
+	})
 }

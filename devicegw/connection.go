@@ -3,6 +3,7 @@ package devicegw
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net/url"
 	"sync/atomic"
@@ -37,7 +38,7 @@ func (g *Gateway) newConnection(ctx context.Context, rec appRecord) (*connection
 	c.app, _ = app.ID().App() // the role was verified
 	c.up, c.down = g.topics.Up(c.app, g.id), g.topics.Down(c.app, g.id)
 	if c.epochs, _, err = openEpochs(ctx, g.nvm, nameApp, rec.Binding); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errMemory, err)
 	}
 	c.peer, err = e2e.NewPeer(e2e.Config{
 		Self: g.self, Key: g.cfg.Root.KeyExchanger(), Remote: app, Binding: rec.Binding,
@@ -48,10 +49,7 @@ func (g *Gateway) newConnection(ctx context.Context, rec appRecord) (*connection
 		return nil, err
 	}
 	if g.rec.Profile == e2e.ProfileEphemeral {
-		if err := c.loadPrekey(ctx, g.nvm, rec.Binding); err != nil {
-			c.peer.Wipe()
-			return nil, err
-		}
+		g.loadPrekey(ctx, c, rec.Binding)
 	}
 	c.box = newOutbox(g.nvm, rec.Binding, g.log)
 	c.channel, err = delivery.Open(delivery.Config{
@@ -60,7 +58,10 @@ func (g *Gateway) newConnection(ctx context.Context, rec appRecord) (*connection
 		Publish: func(ctx context.Context, record []byte) error {
 			return g.link.Publish(ctx, c.up, record)
 		},
-		HandleEvent: g.onEvent,
+		HandleEvent: func(ctx context.Context, e Event) error {
+			e.Binding = rec.Binding
+			return g.onEvent(ctx, e)
+		},
 		HandleCall:  g.cfg.OnCall,
 		EarlyData:   g.cfg.EarlyData,
 		KeepSession: true, // so that the application reaches the device without waiting for its own attempt
@@ -71,10 +72,13 @@ func (g *Gateway) newConnection(ctx context.Context, rec appRecord) (*connection
 	})
 	if err != nil {
 		c.peer.Wipe()
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errMemory, err)
 	}
 	return c, nil
 }
+
+// errMemory tells a memory that failed from an application that cannot be taken.
+var errMemory = errors.New("devicegw: read what belongs to the connection")
 
 func (g *Gateway) onEvent(ctx context.Context, e Event) error {
 	if g.cfg.OnEvent == nil {

@@ -4,7 +4,9 @@
 //
 // In the factory call [Produce] once. In the field, at every power-up, [Open] and [Gateway.Run]:
 //
-//	vault, err := keyvault.Open(ctx, source, nvm, nil)                   // the root of trust; nvm from OpenFileNVM
+//	certified, err := devicegw.CertifiedHelper(ctx, nvm, roots)          // nvm from OpenFileNVM, roots from the firmware
+//	vault, err := keyvault.Open(ctx, source, nvm,                        // the root of trust
+//		&keyvault.Options{HelperHash: certified})
 //	gw, err := devicegw.Open(ctx, devicegw.Config{
 //		Root: vault, NVM: nvm, Broker: "mqtts://broker.example",
 //		OnCall: func(ctx context.Context, c devicegw.Call) (devicegw.Reply, error) { … },

@@ -132,6 +132,7 @@ type Gateway struct {
 	changed   chan struct{}
 	lastErr   error
 	retiring  bool
+	started   bool // Run was called
 }
 
 // Open reads the memory, verifies everything in it against the pinned roots and this root of trust, and starts nothing; [Gateway.Run]
@@ -289,6 +290,9 @@ func (g *Gateway) openPlatform(ctx context.Context) error {
 
 // ID is the device's name.
 func (g *Gateway) ID() identity.DeviceID { return g.id }
+
+// Prefix is that of the platform's topics, as the admission says.
+func (g *Gateway) Prefix() string { return g.topics.Prefix() }
 
 // Send queues an event for the application and returns its number. It is durable when Send returns, unless e is volatile, and
 // reaches the application's gateway however often either side restarts. Errors: [ErrNotConnected], [ErrSuspended], one that Is

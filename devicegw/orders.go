@@ -105,11 +105,10 @@ func (g *Gateway) install(ctx context.Context, o control.Order, s *stateRecord) 
 	}
 	rec := appRecord{Binding: o.Binding, Credential: o.Credential}
 	conn, err := g.newConnection(ctx, rec)
-	if err != nil {
-		var storage *StorageError
-		if errors.As(err, &storage) {
-			return nil, err
-		}
+	switch {
+	case errors.Is(err, errMemory):
+		return nil, err // nothing is decided: the order comes again
+	case err != nil:
 		return nil, refuse("%w", err)
 	}
 	if conn.app.ID != o.Peer {

@@ -48,6 +48,7 @@ func (o *outbox) Load() (delivery.State, error) {
 	o.rec, o.next = rec, rec.Next
 	clear(o.slots)
 	var entries []delivery.Entry
+	var damaged []string
 	names, err := present(ctx, o.nvm.nvm, slotNames())
 	if err != nil {
 		return delivery.State{}, fmt.Errorf("read outbox: %w", err)
@@ -68,9 +69,8 @@ func (o *outbox) Load() (delivery.State, error) {
 		}
 		switch {
 		case errors.Is(err, ErrDamaged) || errors.Is(err, ErrWrongRoot) || errors.Is(err, errRecord):
-			o.damaged++
+			damaged = append(damaged, name)
 			o.log.Error("a queued message is lost: its place in non-volatile memory is damaged", "slot", slot, "err", err)
-			_ = o.nvm.nvm.Delete(ctx, name)
 		case err != nil && !errors.Is(err, errOtherBinding):
 			return delivery.State{}, fmt.Errorf("read outbox: %w", err)
 		case err != nil || f.Seq <= rec.Removed:
@@ -83,9 +83,18 @@ func (o *outbox) Load() (delivery.State, error) {
 			entries = append(entries, delivery.Entry{Seq: f.Seq, Frame: f.Frame})
 		}
 	}
-	if o.damaged > 0 {
-		// What was lost may have had the highest number, and been sent: skip more numbers than there are slots.
+	if len(damaged) > 0 {
+		// What was lost may have had the highest number, and been sent: skip more numbers than there are slots. Durably, before the
+		// damage is cleared away, or the next start would give those numbers again.
+		o.damaged += len(damaged)
 		o.next += outboxSlots
+		rec.Next = o.next
+		if err := o.save(rec); err != nil {
+			return delivery.State{}, err
+		}
+		for _, name := range damaged {
+			_ = o.nvm.nvm.Delete(ctx, name)
+		}
 	}
 	slices.SortFunc(entries, func(a, b delivery.Entry) int { return cmp.Compare(a.Seq, b.Seq) })
 	return delivery.State{Next: o.next, Marks: rec.Marks, Outbox: entries}, nil

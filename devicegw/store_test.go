@@ -190,10 +190,21 @@ func TestOutboxFaults(t *testing.T) {
 			require.NoError(t, s.Append(seq, []byte("frame")))
 		}
 		require.NoError(t, fsys.Rename("/nvm/outbox-0000.v", "/nvm/outbox-0002.v")) // a good file under a false name
-		st, err := devicegw.NewOutbox(root, openCrash(t, fsys), bindingA).Load()
-		require.NoError(t, err)
-		require.Equal(t, []delivery.Entry{{Seq: 2, Frame: []byte("frame")}}, st.Outbox)
-		require.Greater(t, st.Next, uint64(3), "3 may have been sent")
+		require.NoError(t, fsys.SyncDir("/nvm"))
+		began := fsys.Ops()
+		load := func(fsys *crashfs.FS) delivery.State {
+			st, err := devicegw.NewOutbox(root, openCrash(t, fsys), bindingA).Load()
+			require.NoError(t, err)
+			require.Greater(t, st.Next, uint64(3), "3 may have been sent")
+			return st
+		}
+		require.Equal(t, []delivery.Entry{{Seq: 2, Frame: []byte("frame")}}, load(fsys).Outbox)
+		load(fsys) // nothing was written under the numbers in between
+		for c := range fsys.Crashes() {
+			if c.After >= began {
+				load(c.FS)
+			}
+		}
 	})
 
 	t.Run("damaged marks are not a new binding", func(t *testing.T) {

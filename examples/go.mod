@@ -4,7 +4,10 @@ go 1.26.0
 
 require (
 	github.com/eclipse/paho.golang v0.23.0
+	github.com/jackc/pgx/v5 v5.12.0
+	github.com/makiuchi-d/gozxing v0.1.1
 	github.com/semio-iot/semio v0.0.0
+	github.com/semio-iot/semio/appgw/pgstore v0.0.0
 	github.com/semio-iot/semio/identity/label v0.0.0
 	github.com/semio-iot/semio/platform/broker v0.0.0
 	github.com/stretchr/testify v1.12.1
@@ -12,18 +15,25 @@ require (
 
 require (
 	github.com/gorilla/websocket v1.5.3 // indirect
+	github.com/jackc/pgpassfile v1.0.0 // indirect
+	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
+	github.com/jackc/puddle/v2 v2.2.3 // indirect
 	github.com/mochi-mqtt/server/v2 v2.7.9 // indirect
 	github.com/rs/xid v1.6.0 // indirect
 	go.etcd.io/bbolt v1.5.0 // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/net v0.60.0 // indirect
+	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/text v0.43.0 // indirect
+	golang.org/x/xerrors v0.0.0-20200804184101-5ec99f83aff1 // indirect
 	rsc.io/qr v0.2.0 // indirect
 )
 
 replace (
 	github.com/semio-iot/semio => ../
+	github.com/semio-iot/semio/appgw/pgstore => ../appgw/pgstore
 	github.com/semio-iot/semio/identity/label => ../identity/label
 	github.com/semio-iot/semio/platform/broker => ../platform/broker
 )

@@ -15,8 +15,7 @@ func KeyBytes(k *RootKey) []byte { return append([]byte(nil), k.key.Expose()...)
 // forge makes helper data as an attacker would who chooses the masks and knows, or
 // guesses, the cells they select: he runs the decoder on what he knows, and the
 // message it gives is the secret that the tag is made of.
-func forge(t *testing.T, mask1, mask2, known []byte) HelperData {
-	s := sram1K()
+func forge(t *testing.T, s *set, mask1, mask2, known []byte) HelperData {
 	code, err := s.code()
 	require.NoError(t, err)
 	f := &fields{set: s, stride: 1, mask1: mask1, mask2: mask2, w: make([]byte, code.Len()/8)}
@@ -47,7 +46,7 @@ func without(t *testing.T, h HelperData, minUsed, minKept int) *fields {
 func TestAttackFewPairs(t *testing.T) {
 	chip := NewChip(60, CellModel{Ones: 0.5})
 	response := chip.Enrolled()
-	genuine, _ := sram1K().masks(1, response)
+	genuine, _ := setByID(1).masks(1, response)
 
 	// 768 pairs in the mask, the fewest that parse, of which eight are unequal:
 	// the equal ones tell nothing and the attacker knows them from the genuine
@@ -66,7 +65,7 @@ func TestAttackFewPairs(t *testing.T) {
 	require.Equal(t, 768, selected)
 	require.Equal(t, 8, unequal)
 	mask2 := make([]byte, mask2Size(4096, mask1))
-	h := forge(t, mask1, mask2, response)
+	h := forge(t, setByID(1), mask1, mask2, response)
 
 	_, _, err := without(t, h, 0, 0).reconstruct(chip.Read())
 	require.NoError(t, err, "without the rules the attack works")
@@ -80,7 +79,7 @@ func TestAttackFewPairs(t *testing.T) {
 func TestAttackErasedPairs(t *testing.T) {
 	chip := NewChip(61, CellModel{Ones: 0.5})
 	response := chip.Enrolled()
-	genuine, _ := sram1K().masks(1, response)
+	genuine, _ := setByID(1).masks(1, response)
 	mask1 := make([]byte, len(genuine))
 	unequal := 0
 	for j := range 4096 {
@@ -92,10 +91,10 @@ func TestAttackErasedPairs(t *testing.T) {
 		unequal += int(u)
 	}
 	mask2 := make([]byte, mask2Size(4096, mask1))
-	h := forge(t, mask1, mask2, response)
-	require.GreaterOrEqual(t, without(t, h, 0, 0).used(), sram1K().minUsed, "the first rule alone lets it through")
+	h := forge(t, setByID(1), mask1, mask2, response)
+	require.GreaterOrEqual(t, without(t, h, 0, 0).used(), setByID(1).minUsed, "the first rule alone lets it through")
 
-	_, _, err := without(t, h, sram1K().minUsed, 0).reconstruct(chip.Read())
+	_, _, err := without(t, h, setByID(1).minUsed, 0).reconstruct(chip.Read())
 	require.NoError(t, err, "without the second rule the attack works")
 	_, _, err = Reconstruct(chip.Read(), h)
 	require.Equal(t, "reconstruct: "+ErrReconstruct.Error(), err.Error(), "and the answer is that of a wrong tag")
@@ -105,7 +104,7 @@ func TestAttackErasedPairs(t *testing.T) {
 func TestErasureThreshold(t *testing.T) {
 	chip := NewChip(62, CellModel{Ones: 0.5})
 	response := chip.Enrolled()
-	s := sram1K()
+	s := setByID(1)
 	genuine, _ := s.masks(1, response)
 	for _, c := range []struct {
 		kept int
@@ -122,7 +121,7 @@ func TestErasureThreshold(t *testing.T) {
 				erased++
 			}
 		}
-		h := forge(t, mask1, make([]byte, mask2Size(4096, mask1)), response)
+		h := forge(t, setByID(1), mask1, make([]byte, mask2Size(4096, mask1)), response)
 		require.Equal(t, 2000, without(t, h, 0, 0).used())
 		_, _, err := Reconstruct(response, h)
 		if c.ok {

@@ -88,11 +88,24 @@ func (m CellModel) selected() (unequal, differ float64) {
 
 // positionErrors bounds the genie-aided error of each input of the transform.
 func positionErrors(n, pass2, pass1 int, m CellModel) ([]float64, error) {
-	if err := m.check(); err != nil {
+	densities, err := positionDensities(n, pass2, pass1, m)
+	if err != nil {
 		return nil, fmt.Errorf("bound: %w", err)
 	}
+	errs, err := polar.Errors(densities, 1)
+	if err != nil {
+		return nil, fmt.Errorf("bound: %w", err)
+	}
+	return errs, nil
+}
+
+// positionDensities returns the density of the vote at each position of the codeword.
+func positionDensities(n, pass2, pass1 int, m CellModel) ([]polar.Density, error) {
+	if err := m.check(); err != nil {
+		return nil, err
+	}
 	if pass2 < 0 || pass1 < 0 || pass2 > n || pass1 > n-pass2 {
-		return nil, fmt.Errorf("bound: %w: %d and %d symbols in a code of %d", ErrParams, pass2, pass1, n)
+		return nil, fmt.Errorf("%w: %d and %d symbols in a code of %d", ErrParams, pass2, pass1, n)
 	}
 	first, second := m.votes()
 	densities := make([]polar.Density, n)
@@ -106,15 +119,11 @@ func positionErrors(n, pass2, pass1 int, m CellModel) ([]float64, error) {
 			densities[at] = polar.Density{P: []float64{1}}
 		}
 	}
-	errs, err := polar.Errors(densities, 2)
-	if err != nil {
-		return nil, fmt.Errorf("bound: %w", err)
-	}
-	return errs, nil
+	return densities, nil
 }
 
-// votes returns the densities of the votes of pass 1 and pass 2, in units of 2,
-// positive for the enrolled symbol. Both are the same for symbols 0 and 1,
+// votes returns the densities of the votes of pass 1 and pass 2, positive
+// for the enrolled symbol. Both are the same for symbols 0 and 1,
 // whatever the flip rates: each symbol rests on as many ones as zeros. The
 // conversions keep platforms from fusing, as in polar's densities.
 func (m CellModel) votes() (first, second polar.Density) {

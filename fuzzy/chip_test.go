@@ -11,9 +11,12 @@ type Chip struct {
 	r     *rand.Rand
 }
 
-// NewChip makes the same chip for the same seed.
-func NewChip(seed uint64, m CellModel) *Chip {
-	c := &Chip{model: m, cells: make([]byte, 1024), r: rand.New(rand.NewPCG(seed, 0x5eed))}
+// NewChip makes the same chip of 1,024 bytes for the same seed.
+func NewChip(seed uint64, m CellModel) *Chip { return NewChipFor(SRAM1K(), seed, m) }
+
+// NewChipFor makes a chip of the size of a set.
+func NewChipFor(p Params, seed uint64, m CellModel) *Chip {
+	c := &Chip{model: m, cells: make([]byte, p.ResponseSize()), r: rand.New(rand.NewPCG(seed, 0x5eed))}
 	for i := range 8 * len(c.cells) {
 		if c.r.Float64() < m.Ones {
 			setBit(c.cells, i, 1)

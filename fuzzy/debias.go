@@ -73,18 +73,7 @@ func (s *set) quads(mask1 []byte) iter.Seq2[int, [2]int] {
 
 // masks selects the symbols of a response.
 func (s *set) masks(stride int, response []byte) (mask1, mask2 []byte) {
-	mask1 = make([]byte, s.mask1Size())
-	for j := range s.pairs() {
-		a, b := pair(j, stride)
-		setBit(mask1, j, bit(response, a)^bit(response, b))
-	}
-	mask2 = make([]byte, mask2Size(s.pairs(), mask1))
-	for q, jk := range s.quads(mask1) {
-		a, _ := pair(jk[0], stride)
-		c, _ := pair(jk[1], stride)
-		setBit(mask2, q, bit(response, a)^bit(response, c))
-	}
-	return mask1, mask2
+	return s.stableMasks(stride, &enrolled{response: response, doubts: make([]byte, s.cells)}, 0)
 }
 
 // mask2Size returns the bytes of the pass-2 mask that belongs to mask1.
@@ -92,15 +81,15 @@ func mask2Size(pairs int, mask1 []byte) int {
 	return ((pairs-ones(mask1))/2 + 7) / 8
 }
 
-// vote returns twice the balance of the cells for symbol 1: -2, 0, 2 in pass 1,
-// even from -4 to 4 in pass 2. The enrolled symbol is 1 exactly when the vote of
+// vote returns the balance of the cells for symbol 1: -1, 0, 1 in pass 1, -2 to 2
+// in pass 2. The enrolled symbol is 1 exactly when the vote of
 // the enrolled response is positive.
 func (y symbol) vote(response []byte) int16 {
 	v := int16(bit(response, y.a)) - int16(bit(response, y.b))
 	if y.second {
 		v = int16(bit(response, y.a)) + int16(bit(response, y.b)) - int16(bit(response, y.c)) - int16(bit(response, y.d))
 	}
-	return 2 * v
+	return v
 }
 
 // errors returns how many of the symbol's cells differ from enrolment, given the

@@ -7,8 +7,8 @@ import (
 	"io"
 )
 
-// maxApart is how far apart two readings of one enrolment may be, in percent.
-const maxApart = 15
+// maxReadings is the most readings that one enrolment takes.
+const maxReadings = 99
 
 // Enroll makes the root key and the helper data of a chip from its start-up
 // reading, ResponseSize bytes: once in the life of that region of the chip, see
@@ -16,7 +16,8 @@ const maxApart = 15
 // clears them, wipes the key and stores the helper data.
 //
 // With further readings, an odd number in all, it enrols their majority, which
-// later readings differ less from. Salt and secret are read from random, or from
+// later readings differ less from, and leaves out pairs on which they disagree, as
+// long as enough are left. Salt and secret are read from random, or from
 // crypto/rand when that is nil.
 //
 // Errors: [ErrParams], [ErrResponseSize], [ErrResponseConstant], [ErrReadings],
@@ -33,13 +34,14 @@ func enroll(p Params, random io.Reader, readings [][]byte) (*RootKey, HelperData
 	if err := p.check(); err != nil {
 		return nil, HelperData{}, err
 	}
-	response, err := p.set().majority(readings)
+	e, err := p.majority(readings)
 	if err != nil {
 		return nil, HelperData{}, err
 	}
-	defer clear(response)
+	defer e.wipe()
+	response := e.response
 
-	mask1, mask2 := p.set().masks(p.stride, response)
+	mask1, mask2 := p.set().selectSymbols(p.stride, e)
 	if len(mask2) > p.set().maxMask2 {
 		return nil, HelperData{}, &FaultError{Test: "equal pairs of cells", Got: p.set().pairs() - ones(mask1), Limit: 16 * p.set().maxMask2}
 	}
@@ -115,13 +117,15 @@ func selfCheck(response []byte, helper HelperData, want *RootKey) error {
 	return nil
 }
 
-// majority checks the readings, one by one and against each other, and returns
-// the value that each bit has in most of them.
-func (s *set) majority(readings [][]byte) ([]byte, error) {
-	if len(readings)%2 == 0 {
-		return nil, fmt.Errorf("%w: %d of them, want an odd number", ErrReadings, len(readings))
+// majority checks the readings, one by one and against each other, and counts what
+// they say.
+func (p Params) majority(readings [][]byte) (*enrolled, error) {
+	if len(readings)%2 == 0 || len(readings) > maxReadings {
+		return nil, fmt.Errorf("%w: %d of them, want an odd number up to %d", ErrReadings, len(readings), maxReadings)
 	}
+	s := p.set()
 	size := s.cells / 8
+	limit := int(p.distance * float64(s.cells))
 	for i, r := range readings {
 		if len(r) != size {
 			return nil, fmt.Errorf("%w: reading %d has %d bytes, want %d", ErrResponseSize, i, len(r), size)
@@ -132,18 +136,21 @@ func (s *set) majority(readings [][]byte) ([]byte, error) {
 		for j, earlier := range readings[:i] {
 			diff := make([]byte, size)
 			subtle.XORBytes(diff, r, earlier)
-			if n := ones(diff); n == 0 || 100*n > maxApart*s.cells {
-				return nil, &ReadingsError{First: j, Second: i, Differ: n, Of: s.cells}
+			if n := ones(diff); n == 0 || n > limit {
+				return nil, &ReadingsError{First: j, Second: i, Differ: n, Of: s.cells, Limit: limit}
 			}
 		}
 	}
-	out := make([]byte, size)
+	e := &enrolled{response: make([]byte, size), doubts: make([]byte, s.cells), readings: len(readings)}
+	half := len(readings) / 2
 	for i := range s.cells {
 		n := 0
 		for _, r := range readings {
 			n += int(bit(r, i))
 		}
-		setBit(out, i, byte((len(readings)/2-n)>>31&1))
+		most := (half - n) >> 31 & 1
+		setBit(e.response, i, byte(most))
+		e.doubts[i] = byte(n + most*(len(readings)-2*n))
 	}
-	return out, nil
+	return e, nil
 }

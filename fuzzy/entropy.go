@@ -11,8 +11,8 @@ func (p Params) left(used int) float64 {
 
 func (p Params) checkEntropy(used int) error {
 	left := p.left(used)
-	if used < p.set().minUsed || left < floor {
-		return &EntropyError{Used: used, MinUsed: p.set().minUsed, SymbolEntropy: p.entropy, Left: left, Floor: floor}
+	if used < p.set().minUsed || left < p.floor {
+		return &EntropyError{Used: used, MinUsed: p.set().minUsed, SymbolEntropy: p.entropy, Left: left, Floor: p.floor}
 	}
 	return nil
 }

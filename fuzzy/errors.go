@@ -28,11 +28,16 @@ var (
 	// [FaultError]. Look at the source and at the pairing stride; do not retry
 	// until it passes.
 	ErrFault = errors.New("fuzzy: response fails a fault test")
+	// ErrEnrolled says that the region of the chip was enrolled before. A second
+	// enrolment would give the first key away to whoever has both sets of helper
+	// data: find the first one, or enrol another region.
+	ErrEnrolled = errors.New("fuzzy: this region of the chip was enrolled before; restore its helper data, or enrol another region")
 	// ErrHelperMalformed says that bytes are not helper data in its one valid
 	// encoding: damaged, cut or not helper data. Restore them from a copy.
 	ErrHelperMalformed = errors.New("fuzzy: malformed helper data")
 	// ErrUnknownSet says that helper data has a version or parameter set that
-	// this build does not have: made by newer software.
+	// this build does not have: made by newer software. Update the software that
+	// reads it; do not enrol again.
 	ErrUnknownSet = errors.New("fuzzy: helper data of an unknown version or parameter set")
 	// ErrHelperRefused says that well-formed helper data selects too few symbols
 	// to keep a key secret. Enroll makes none such: treat it as an attack.
@@ -93,10 +98,11 @@ type ReadingsError struct {
 	First, Second int // indices of the readings, 0 for the first
 	Differ        int // bits that differ
 	Of            int // bits in a reading
+	Limit         int // bits in which they may differ
 }
 
 func (e *ReadingsError) Error() string {
-	why := "are more than 15 % apart: not one chip, or a source that fails"
+	why := fmt.Sprintf("are more than %.3g %% apart: not one chip, or a source that fails", 100*float64(e.Limit)/float64(max(e.Of, 1)))
 	if e.Differ == 0 {
 		why = "are identical: a replayed file or no power cycle between them"
 	}

@@ -76,7 +76,7 @@ func TestReport(t *testing.T) {
 
 	_, r, err := fuzzy.Reconstruct(chip.Enrolled(), helper)
 	require.NoError(t, err)
-	require.Equal(t, fuzzy.Report{Used: 2048, Cells: 4*pass2 + 2*pass1, Rated: 0.2}, r)
+	require.Equal(t, fuzzy.Report{Used: 2048, Cells: 4*pass2 + 2*pass1, Rated: 0.2, List: 1}, r)
 	require.Equal(t, 1.0, r.Margin())
 
 	// Bytes 0x00 and 0xff make every pair there equal: erased, one error each.
@@ -262,7 +262,7 @@ func TestReadings(t *testing.T) {
 	_, _, err := fuzzy.Enroll(p, nil, a, b, a)
 	var apart *fuzzy.ReadingsError
 	require.ErrorAs(t, err, &apart)
-	require.Equal(t, fuzzy.ReadingsError{First: 0, Second: 2, Differ: 0, Of: 8192}, *apart)
+	require.Equal(t, fuzzy.ReadingsError{First: 0, Second: 2, Differ: 0, Of: 8192, Limit: 1228}, *apart)
 	require.Contains(t, err.Error(), "replayed")
 	_, _, err = fuzzy.Enroll(p, nil, a, other, b)
 	require.ErrorAs(t, err, &apart)

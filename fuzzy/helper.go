@@ -49,15 +49,33 @@ func (h HelperData) Symbols() (pass2, pass1 int) {
 	return f.symbolCounts()
 }
 
+// Cells returns the cells behind the used symbols, as bits of the response in the
+// order of the codeword: two for a symbol of pass 1, four for one of pass 2. nil
+// for the zero value. All others have no part in reconstruction.
+func (h HelperData) Cells() []int {
+	f, err := parse([]byte(h.raw))
+	if err != nil {
+		return nil
+	}
+	var cells []int
+	for _, y := range f.set.symbols(f.stride, f.mask1, f.mask2) {
+		cells = append(cells, y.a, y.b)
+		if y.second {
+			cells = append(cells, y.c, y.d)
+		}
+	}
+	return cells
+}
+
 // Params returns the parameter set and the stride of the helper data, with the
-// default symbol entropy, which helper data does not carry. Zero Params for the
+// set's default for the rest of the profile, which helper data does not carry. Zero Params for the
 // zero value.
 func (h HelperData) Params() Params {
 	f, err := parse([]byte(h.raw))
 	if err != nil {
 		return Params{}
 	}
-	return Params{id: f.set.id, stride: f.stride, entropy: defaultSymbolEntropy}
+	return newParams(f.set.id).WithStride(f.stride)
 }
 
 // fields is helper data taken apart; the slices share the encoding's bytes.
@@ -87,11 +105,11 @@ func parse(b []byte) (*fields, error) {
 		return nil, fmt.Errorf("%w: no header", ErrHelperMalformed)
 	}
 	if b[4] != version {
-		return nil, fmt.Errorf("%w: version %d, this build reads %d", ErrUnknownSet, b[4], version)
+		return nil, fmt.Errorf("%w: version %d, this build reads %d: update the software that reads it", ErrUnknownSet, b[4], version)
 	}
 	s := setByID(b[5])
 	if s == nil || [8]byte(b[8:16]) != s.fingerprint {
-		return nil, fmt.Errorf("%w: set %d, fingerprint %x", ErrUnknownSet, b[5], b[8:16])
+		return nil, fmt.Errorf("%w: set %d, fingerprint %x: update the software that reads it", ErrUnknownSet, b[5], b[8:16])
 	}
 	f := &fields{set: s, stride: int(binary.BigEndian.Uint16(b[6:8]))}
 	if !s.strideOK(f.stride) {

@@ -33,7 +33,8 @@ func layoutOf(b []byte) []layout {
 	}
 }
 
-// Every byte of every field, changed: an error of the right kind, never a key.
+// Every byte of every field, changed: an error of the right kind, never a key. All
+// of them go through the first decoder, one in 61 through the lists as well.
 func TestChangedHelperData(t *testing.T) {
 	chip := fuzzy.NewChip(30, fuzzy.Balanced(0.5, 0.05))
 	_, helper := enroll(t, fuzzy.SRAM1K(), 1, chip.Enrolled())
@@ -58,7 +59,11 @@ func TestChangedHelperData(t *testing.T) {
 						require.ErrorIs(t, err, fuzzy.ErrHelperMalformed, "byte %d", i)
 						continue
 					}
-					requireRefused(t, response, h, fuzzy.ErrReconstruct)
+					if refused%61 == 0 {
+						requireRefused(t, response, h, fuzzy.ErrReconstruct)
+					}
+					_, _, err = fuzzy.ReconstructUpTo(1, response, h)
+					require.ErrorIs(t, err, fuzzy.ErrReconstruct, "byte %d", i)
 					refused++
 				}
 			}
@@ -95,7 +100,8 @@ func TestSwappedMaskBits(t *testing.T) {
 		}
 		h, err := fuzzy.ParseHelperData(changed)
 		require.NoError(t, err)
-		requireRefused(t, chip.Enrolled(), h, fuzzy.ErrReconstruct)
+		_, _, err = fuzzy.ReconstructUpTo(1, chip.Enrolled(), h)
+		require.ErrorIs(t, err, fuzzy.ErrReconstruct)
 	}
 }
 
@@ -206,6 +212,39 @@ func TestHelperDataIsAValue(t *testing.T) {
 	pass2, pass1 := zero.Symbols()
 	require.Zero(t, pass2+pass1)
 	requireRefused(t, chip.Read(), zero, fuzzy.ErrHelperMalformed)
+}
+
+// The cells named are those that matter: with all others inverted the report is the
+// same, and with one of them inverted it has one error more.
+func TestCells(t *testing.T) {
+	chip := fuzzy.NewChip(38, fuzzy.Balanced(0.6, 0.05))
+	_, helper := enroll(t, fuzzy.SRAM1K().WithStride(4), 1, chip.Enrolled())
+	cells := helper.Cells()
+	_, want, err := fuzzy.Reconstruct(chip.Enrolled(), helper)
+	require.NoError(t, err)
+	require.Len(t, cells, want.Cells)
+
+	others := chip.Enrolled()
+	for i := range others {
+		others[i] ^= 0xff
+	}
+	seen := map[int]bool{}
+	for _, c := range cells {
+		require.False(t, seen[c], "cell %d again", c)
+		seen[c] = true
+		others[c/8] ^= 0x80 >> (c % 8)
+	}
+	_, report, err := fuzzy.Reconstruct(others, helper)
+	require.NoError(t, err)
+	require.Equal(t, want, report)
+	for _, c := range cells[:50] {
+		one := chip.Enrolled()
+		one[c/8] ^= 0x80 >> (c % 8)
+		_, report, err := fuzzy.Reconstruct(one, helper)
+		require.NoError(t, err)
+		require.Equal(t, 1, report.Errors)
+	}
+	require.Nil(t, fuzzy.HelperData{}.Cells())
 }
 
 func FuzzParseHelperData(f *testing.F) {

@@ -3,8 +3,8 @@ package fuzzy
 import (
 	"crypto/subtle"
 	"fmt"
-
-	"github.com/semio-iot/semio/internal/polar"
+	"math"
+	"slices"
 )
 
 // longestPattern is the longest repeated pattern, in bytes, that Reconstruct
@@ -22,8 +22,12 @@ type Report struct {
 	Cells     int // cells behind the used symbols
 	Errors    int // of those, cells that differ from enrolment
 	// Rated is the share of differing cells, without preference for ones or
-	// zeros, up to which the bound on failure is below 1e-9.
+	// zeros, up to which the bound on failure is below 1e-9: see Rating.
 	Rated float64
+	// List is the number of paths of the decoder that found the key: 1 for
+	// successive cancellation, which at the rated noise fails less than once in
+	// 1e9; 8 or 32 say that a reading was far beyond it.
+	List int
 }
 
 // ErrorRate returns the share of cells that have drifted from enrolment: the bit
@@ -49,14 +53,31 @@ func (r Report) Margin() float64 {
 // the stride. It does not keep or change the response; the caller clears that and
 // wipes the key.
 //
+// Successive cancellation comes first. When its result does not give the tag, a list
+// of 8 paths follows, then one of 32, about ten and a hundred times the work; the
+// tags of all paths are checked. So a reading that fits takes a fraction of a
+// millisecond, and one that does not takes all that is done.
+//
 // Errors: [ErrHelperMalformed] for the zero HelperData, [ErrResponseSize],
 // [ErrResponseConstant], [ErrHelperRefused], and [ErrReconstruct] for everything
 // that depends on the chip. The report is the zero value with an error.
 func Reconstruct(response []byte, helper HelperData) (*RootKey, Report, error) {
+	return ReconstructUpTo(math.MaxInt, response, helper)
+}
+
+// ReconstructUpTo is [Reconstruct] with no decoder of more than so many paths, for
+// devices that cannot spare its memory (about 5 bytes for each path and bit of the
+// code) or its time: 1 is successive cancellation alone, and then come lists of 8
+// and of 32. Less than 1 is [ErrParams].
+func ReconstructUpTo(paths int, response []byte, helper HelperData) (*RootKey, Report, error) {
+	if paths < 1 {
+		return nil, Report{}, fmt.Errorf("reconstruct: %w: decoder of %d paths, want 1, 8 or 32", ErrParams, paths)
+	}
 	f, err := parse([]byte(helper.raw))
 	if err != nil {
 		return nil, Report{}, fmt.Errorf("reconstruct: %w", err)
 	}
+	f.set.lists = slices.DeleteFunc(f.set.lists, func(size int) bool { return size > paths })
 	key, report, err := f.reconstruct(response)
 	if err != nil {
 		return nil, Report{}, fmt.Errorf("reconstruct: %w", err)
@@ -91,24 +112,25 @@ func (f *fields) reconstruct(response []byte) (*RootKey, Report, error) {
 	for i := range llr {
 		llr[i] &= int16(-enough)
 	}
-	decoder := polar.NewDecoder(code)
-	defer decoder.Wipe()
-	message := make([]byte, code.Dimension()/8)
-	defer clear(message)
-	codeword := make([]byte, code.Len())
-	defer clear(codeword)
-	if err := decoder.Decode(message, codeword, llr); err != nil {
-		return nil, Report{}, err
+	c := newCandidate(f, code)
+	defer c.wipe()
+	// Which decoder was needed is told by time, and by the report; nothing else is.
+	stages := append([]int{1}, f.set.lists...)
+	for _, size := range stages {
+		if err := c.decode(llr, size); err != nil {
+			return nil, Report{}, err
+		}
+		if enough&c.found == 1 {
+			key, err := makeRootKey(c.prk)
+			if err != nil {
+				return nil, Report{}, err
+			}
+			report := f.report(response, c.codeword, place, erased)
+			report.List = size
+			return key, report, nil
+		}
 	}
-	tag, key, err := keys(message, f.salt, f.body)
-	if err != nil {
-		return nil, Report{}, err
-	}
-	if enough&subtle.ConstantTimeCompare(tag, f.tag) != 1 {
-		key.Wipe()
-		return nil, Report{}, ErrReconstruct
-	}
-	return key, f.report(response, codeword, place, erased), nil
+	return nil, Report{}, ErrReconstruct
 }
 
 // votes fills llr, indexed by position in the codeword, and returns how many of
@@ -124,7 +146,7 @@ func (f *fields) votes(llr []int16, place []int, response []byte) (erased int) {
 }
 
 func (f *fields) report(response, codeword []byte, place []int, erased int) Report {
-	r := Report{Used: f.used(), Erased: erased, Rated: f.set.rated}
+	r := Report{Used: f.used(), Erased: erased, Rated: f.set.rating.ErrorRate}
 	for i, y := range f.set.symbols(f.stride, f.mask1, f.mask2) {
 		value := codeword[place[i]] ^ bit(f.w, i)
 		wrong, cells := y.errors(response, value)

@@ -11,30 +11,33 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// testdata/vectors.json is made by this file (go generate ./fuzzy) from simulated
+// testdata/vectors.json and the files of the sets are made by this file (go generate ./fuzzy) from simulated
 // chips: for implementations in other languages, and to notice when a change here
 // would lock out devices in the field. Byte strings are in hex.
 const vectorFile = "testdata/vectors.json"
 
 type vectors struct {
-	Origin      string     `json:"origin"`
-	Set         string     `json:"set"`
-	Information hexBytes   `json:"information_positions"`
-	Interleaver []int      `json:"interleaver"`
-	Enrolments  []vector   `json:"enrolments"`
-	Refused     []negative `json:"refused"`
+	Origin      string   `json:"origin"`
+	Set         string   `json:"set"`
+	Information hexBytes `json:"information_positions"`
+	Interleaver []int    `json:"interleaver,omitempty"`
+	// InterleaverHash is SHA-256 of the positions, 16 bits each, big-endian.
+	InterleaverHash hexBytes   `json:"interleaver_sha256,omitempty"`
+	Enrolments      []vector   `json:"enrolments"`
+	Refused         []negative `json:"refused"`
 }
 
 type vector struct {
-	Name     string    `json:"name"`
-	Stride   int       `json:"stride"`
-	Response hexBytes  `json:"response"`
-	Random   hexBytes  `json:"random"` // salt, then the secret
-	Helper   hexBytes  `json:"helper"`
-	Hash     hexBytes  `json:"helper_sha256"`
-	RootKey  hexBytes  `json:"root_key"`
-	Derived  []derived `json:"derived"`
-	Readings []reading `json:"readings"`
+	Name     string     `json:"name"`
+	Stride   int        `json:"stride"`
+	Response hexBytes   `json:"response"`
+	Further  []hexBytes `json:"further,omitempty"` // readings after the first
+	Random   hexBytes   `json:"random"`            // salt, then the secret
+	Helper   hexBytes   `json:"helper"`
+	Hash     hexBytes   `json:"helper_sha256"`
+	RootKey  hexBytes   `json:"root_key"`
+	Derived  []derived  `json:"derived"`
+	Readings []reading  `json:"readings"`
 }
 
 type derived struct {
@@ -50,6 +53,7 @@ type reading struct {
 	Corrected int      `json:"corrected"`
 	Cells     int      `json:"cells"`
 	Errors    int      `json:"errors"`
+	List      int      `json:"list,omitempty"` // paths of the decoder, if more than one
 }
 
 type negative struct {
@@ -84,17 +88,30 @@ func TestGeneratedVectors(t *testing.T) {
 	compare(t, vectorFile, append(b, '\n'))
 }
 
-// TestVectors reads the committed file as a stranger would.
+// TestVectors reads the committed files as a stranger would.
 func TestVectors(t *testing.T) {
-	b, err := os.ReadFile(vectorFile)
+	for _, name := range append([]string{vectorFile}, setVectorFiles()...) {
+		t.Run(name, func(t *testing.T) { testVectors(t, name) })
+	}
+}
+
+func testVectors(t *testing.T, name string) {
+	b, err := os.ReadFile(name)
 	require.NoError(t, err)
 	var v vectors
 	require.NoError(t, json.Unmarshal(b, &v))
-	require.Equal(t, sram1K().info, []byte(v.Information))
-	require.Equal(t, interleaver(2048), v.Interleaver)
+	p, err := ParseSet(v.Set)
+	require.NoError(t, err)
+	require.Equal(t, p.set().info, []byte(v.Information))
+	if v.Interleaver != nil {
+		require.Equal(t, interleaver(p.set().length()), v.Interleaver)
+	} else {
+		require.Equal(t, interleaverHash(p.set().length()), []byte(v.InterleaverHash))
+	}
+	require.NotEmpty(t, v.Enrolments)
 	for _, e := range v.Enrolments {
 		t.Run(e.Name, func(t *testing.T) {
-			key, helper, err := Enroll(SRAM1K().WithStride(e.Stride), bytes.NewReader(e.Random), e.Response)
+			key, helper, err := Enroll(p.WithStride(e.Stride), bytes.NewReader(e.Random), e.Response, e.further()...)
 			require.NoError(t, err)
 			require.Equal(t, []byte(e.Helper), helper.Bytes())
 			hash := helper.Hash()
@@ -104,7 +121,7 @@ func TestVectors(t *testing.T) {
 			for _, r := range e.Readings {
 				again, report, err := Reconstruct(r.Response, helper)
 				require.NoError(t, err)
-				require.Equal(t, Report{r.Used, r.Erased, r.Corrected, r.Cells, r.Errors, 0.2}, report)
+				require.Equal(t, Report{r.Used, r.Erased, r.Corrected, r.Cells, r.Errors, p.Rating().ErrorRate, max(1, r.List)}, report)
 				for _, d := range e.Derived {
 					out, err := again.Derive(d.Label, d.Context, len(d.Out))
 					require.NoError(t, err)
@@ -134,7 +151,7 @@ func makeVectors(t *testing.T) vectors {
 	v := vectors{
 		Origin:      "go generate ./fuzzy; simulated cells (chip_test.go), no real chip",
 		Set:         "SRAM1K",
-		Information: sram1K().info,
+		Information: setByID(1).info,
 		Interleaver: interleaver(2048),
 	}
 	for i, c := range []struct {
@@ -216,10 +233,10 @@ func makeNegatives(t *testing.T, even, biased vector) []negative {
 	for j := range 768 {
 		setBit(few, j, 1)
 	}
-	add("too few symbols, valid tag", "helper refused", forge(t, few, make([]byte, 208), response).Bytes(), response)
+	add("too few symbols, valid tag", "helper refused", forge(t, setByID(1), few, make([]byte, 208), response).Bytes(), response)
 
 	// As many pairs as allowed, nearly all of them equal.
-	genuine, _ := sram1K().masks(1, response)
+	genuine, _ := setByID(1).masks(1, response)
 	equal := make([]byte, 512)
 	unequal := 0
 	for j := range 4096 {
@@ -231,7 +248,7 @@ func makeNegatives(t *testing.T, even, biased vector) []negative {
 		}
 		setBit(equal, j, 1)
 	}
-	erased := forge(t, equal, make([]byte, mask2Size(4096, equal)), response)
+	erased := forge(t, setByID(1), equal, make([]byte, mask2Size(4096, equal)), response)
 	add("too many erased, valid tag", "no match", erased.Bytes(), response)
 	return out
 }

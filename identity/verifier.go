@@ -128,10 +128,13 @@ func (v *Verifier) verify(c Credential, want Role) (*Verified, error) {
 		if err != nil {
 			return nil, err
 		}
-		if v.floor != nil && e.notBefore.After(at) {
-			at = e.notBefore
+		begun := at
+		if v.floor != nil {
+			// As with a certificate, a beginning that is ahead cannot be told from a floor that is behind. But the peer dated this one, not
+			// the CA, so it does not raise the floor: a peer could make every other certificate look expired, for good.
+			begun = later(at, e.notBefore)
 		}
-		if err := within(at, e.notBefore, e.notAfter, "endorsement of "+id.name); err != nil {
+		if err := within(begun, e.notBefore, e.notAfter, "endorsement of "+id.name); err != nil {
 			return nil, err
 		}
 		p.agreement, p.generation = e.agreement, e.generation

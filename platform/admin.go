@@ -134,3 +134,7 @@ func (s *Service) Applications(context.Context) ([]registry.Application, error) 
 	}
 	return out, nil
 }
+
+// CRLs returns the newest revocation list of each authority that the platform has one of. A server that goes with the platform starts
+// its verifier with them (identity.Verifier.AddCRL).
+func (s *Service) CRLs() [][]byte { return s.verifier.CRLs() }

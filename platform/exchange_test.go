@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -159,6 +160,15 @@ func TestReplayAndReuse(t *testing.T) {
 		require.Empty(t, app.send(init))
 		require.Equal(t, int32(1), dropped("malformed"))
 
+		// More than any message of a gateway has is not even queued: thousands of peers may have some waiting.
+		x, err = app.peer.Begin(time.Now())
+		require.NoError(t, err)
+		init, err = x.Init(make([]byte, 16<<10))
+		require.NoError(t, err)
+		require.Empty(t, app.send(init))
+		require.Equal(t, int32(1), dropped("size"))
+		require.Equal(t, int32(1), dropped("malformed"))
+
 		w.setLawless()
 		w.broker.Inject(linkmem.Publication{Topic: "semio/1/ctl/platform/00/A-NOBODY", Payload: old})
 		stranger, err := identity.ParseID("A-NOBODY")
@@ -167,6 +177,27 @@ func TestReplayAndReuse(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, int32(1), dropped("topic"))
 		require.Equal(t, int32(1), dropped("unknown peer"))
+	})
+}
+
+// The largest message that a gateway makes: as many acknowledgements as fit, and a request.
+func TestLargestMessageIsTaken(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		app, dev := w.app("A-"+strings.Repeat("W", 30)), w.device("D-"+strings.Repeat("7", 30))
+		app.link.SetOffline(true)
+		x, init := app.init(func(th1 [32]byte) control.Message {
+			m := app.connectMessage(dev)(th1)
+			for i := range 16 {
+				ack, err := control.AckOf(app.id, uint64(i+1), nil, control.AckDone).Sign(app.signer)
+				require.NoError(t, err)
+				m.Acks = append(m.Acks, ack)
+			}
+			return m
+		})
+		require.Less(t, len(init), 8<<10, "half of what is taken")
+		answers := app.send(init)
+		require.Len(t, answers, 1)
+		require.NoError(t, app.open(x, answers[0]).Result.Err())
 	})
 }
 
@@ -359,7 +390,7 @@ func TestFailedCommit(t *testing.T) {
 		// The store did commit, and said that it did not: the platform must not go on from what it remembers.
 		disk.set(0, 1)
 		require.ErrorIs(t, w.svc.Retire(t.Context(), dev.dev()), errDisk)
-		require.ErrorIs(t, w.svc.Retire(t.Context(), dev.dev()), platform.ErrShared)
+		require.Error(t, w.svc.Authenticate(dev.id, "D-1"))
 		w.restart()
 		require.Error(t, w.svc.Authenticate(dev.id, "D-1"))
 		require.NoError(t, w.svc.Retire(t.Context(), dev.dev()))

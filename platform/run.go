@@ -16,7 +16,10 @@ import (
 const (
 	publishTimeout = 10 * time.Second
 	subscribeAgain = 2 * time.Second
-	maxRecord      = e2e.MaxPayload + 4<<10
+
+	// What a gateway says, 16 acknowledgements and a request at most, takes a quarter of this. It bounds what may wait in the inbox
+	// to 256 MiB.
+	maxRecord = 16 << 10
 )
 
 // Run serves peers over the link until ctx ends, then returns nil after everything that it started has ended. It returns an error when the

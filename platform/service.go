@@ -47,8 +47,9 @@ type Service struct {
 	snapshot atomic.Pointer[registry.State]
 	leaving  leaving
 
-	writing sync.Mutex // one change at a time; guards head and serials
+	writing sync.Mutex // one change at a time; guards what follows
 	head    AuditHead
+	unsure  *AuditHead               // head after the change of which the store did not say whether it was made; nil: none
 	serials map[string][]identity.ID // certificates by serial number
 }
 
@@ -103,7 +104,7 @@ func open(ctx context.Context, cfg Config) (*Service, error) {
 	if err := s.claimStore(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.load(ctx); err != nil {
+	if err := s.load(ctx, nil); err != nil {
 		return nil, err
 	}
 	s.peers = newPeerCache(cfg.Limits.Peers)
@@ -138,11 +139,20 @@ func (s *Service) claimStore(ctx context.Context) error {
 	return err
 }
 
-// load reads the records, revocation lists and the head of the audit log.
-func (s *Service) load(ctx context.Context) error {
+// load reads the records, revocation lists and the head of the audit log. accept, if it is not nil, looks at the head first.
+func (s *Service) load(ctx context.Context, accept func(AuditHead) error) error {
 	var devices []registry.Device
 	var apps []registry.Application
-	err := s.cfg.Store.View(ctx, func(tx Tx) error {
+	var head AuditHead
+	err := s.cfg.Store.View(ctx, func(tx Tx) (err error) {
+		if head, err = loadHead(tx); err != nil {
+			return err
+		}
+		if accept != nil {
+			if err := accept(head); err != nil {
+				return err
+			}
+		}
 		for key, raw := range tx.List(prefixDevice) {
 			d, err := registry.ParseDevice(raw)
 			if err != nil {
@@ -158,16 +168,16 @@ func (s *Service) load(ctx context.Context) error {
 			apps = append(apps, a)
 		}
 		for key, der := range tx.List(prefixCRL) {
-			if err := s.verifier.AddCRL(der); err != nil {
+			// The verifier may have a newer one already, which could not be stored.
+			if err := s.verifier.AddCRL(der); err != nil && !errors.Is(err, identity.ErrCRLOlder) {
 				return fmt.Errorf("read %s: %w", key, err)
 			}
 		}
-		var err error
-		if s.head, err = loadHead(tx); err != nil || s.head.Seq == 0 {
-			return err
+		if head.Seq == 0 {
+			return nil
 		}
-		last, err := tx.Get(numbered(prefixAudit, s.head.Seq))
-		if err != nil || auditHash(last) != s.head.Hash {
+		last, err := tx.Get(numbered(prefixAudit, head.Seq))
+		if err != nil || auditHash(last) != head.Hash {
 			return fmt.Errorf("%w: its head is not its newest entry", ErrAudit)
 		}
 		return nil
@@ -175,6 +185,7 @@ func (s *Service) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.head = head
 	state := registry.NewState(devices, apps)
 	s.serials = map[string][]identity.ID{}
 	for _, d := range devices {

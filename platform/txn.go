@@ -38,9 +38,13 @@ func (s *Service) update(ctx context.Context, f func(t *txn) error) error {
 func (s *Service) commit(ctx context.Context, f func(t *txn) error) (reports []func(), err error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
+	if err := s.makeSure(ctx); err != nil {
+		return nil, err
+	}
 	before := s.state()
 	var last *txn
 	err = s.cfg.Store.Update(ctx, func(tx Tx) error {
+		last = nil // the store may run it again
 		head, err := loadHead(tx)
 		if err != nil {
 			return err
@@ -52,10 +56,20 @@ func (s *Service) commit(ctx context.Context, f func(t *txn) error) (reports []f
 		if err := f(t); err != nil {
 			return err
 		}
+		if err := t.flush(); err != nil {
+			return err
+		}
 		last = t
-		return t.flush()
+		return nil
 	})
 	if err != nil {
+		if last != nil {
+			// The change was complete, and the commit failed: perhaps only its answer was lost.
+			s.unsure = &last.head
+			if err := s.makeSure(ctx); err != nil && ctx.Err() == nil {
+				s.log.Error("the store did not say whether a change was made, and cannot be asked now", "err", err)
+			}
+		}
 		return nil, err
 	}
 	s.head = last.head
@@ -85,6 +99,48 @@ func (s *Service) commit(ctx context.Context, f func(t *txn) error) (reports []f
 		}
 	}
 	return last.after, nil
+}
+
+// makeSure reads the store again after a commit of unknown outcome: what was made must be the current state, and have its effects, before
+// anything is decided on it. It wants writing.
+func (s *Service) makeSure(ctx context.Context) error {
+	if s.unsure == nil {
+		return nil
+	}
+	before := s.state()
+	err := s.load(ctx, func(head AuditHead) error {
+		if head != s.head && head != *s.unsure {
+			return ErrShared
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	s.unsure = nil
+	after := s.state()
+	var eff registry.Effects
+	for d := range after.Devices() {
+		// The end of its last order takes a retired device's permissions.
+		if old, _ := before.Device(d.ID); old.Lifecycle != d.Lifecycle || len(old.Orders) != len(d.Orders) {
+			eff.Devices = append(eff.Devices, d.ID)
+			if d.Status == registry.Retired && old.Status != registry.Retired {
+				eff.Evict = append(eff.Evict, d.ID.ID)
+			}
+		}
+	}
+	for a := range after.Applications() {
+		if old, _ := before.Application(a.ID); old.Revision != a.Revision {
+			eff.Applications = append(eff.Applications, a.ID)
+			if a.Revoked {
+				eff.Evict = append(eff.Evict, a.ID.ID)
+			}
+		}
+	}
+	s.enforce.changed(before, after, s.head.Seq, eff)
+	s.nudges.catchUp(after)
+	s.kickRevocation()
+	return nil
 }
 
 // apply carries out a registry event. After an error the transaction can go on: nothing of the event was done.

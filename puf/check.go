@@ -2,11 +2,11 @@ package puf
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
-	"math/bits"
+
+	"github.com/semio-iot/semio/puf/internal/packed"
 )
 
 // What [Check] and [CheckPair] find. Each comes inside a *CheckError with the figures.
@@ -17,8 +17,8 @@ var (
 	ErrRepeating  = errors.New("puf: a pattern repeats; part of the region was written after power-up: move the window, or read earlier in the boot")
 	ErrRun        = errors.New("puf: run of equal bits (repetition count test); part of the region was written or is not memory: move the window")
 	ErrProportion = errors.New("puf: one value prevails locally (adaptive proportion test); part of the region was written or is not memory: move the window")
-	ErrStripes    = errors.New("puf: bits repeat at a distance (autocorrelation); check address and data lines, or the memory's size")
-	ErrIdentical  = errors.New("puf: two power-ups read exactly alike; the memory was not without power between them, or a stored reading is replayed")
+	ErrStripes    = errors.New("puf: bits repeat at a distance (autocorrelation); check address and data lines and the memory's size, or choose another region")
+	ErrIdentical  = errors.New("puf: two power-ups read exactly alike; switch the memory off for longer; or a stored reading is replayed")
 	ErrDistance   = errors.New("puf: two readings differ too much for one chip; check that both are of the same region and chip, and that power was off long enough")
 )
 
@@ -104,7 +104,7 @@ func Check(reading []byte, l Limits) error {
 	if len(reading) < minSize {
 		return &CheckError{Err: ErrTooSmall, Got: float64(len(reading)), Limit: minSize, Unit: "bytes", Offset: -1}
 	}
-	ones := float64(countOnes(reading)) / float64(8*len(reading))
+	ones := float64(packed.Ones(reading)) / float64(8*len(reading))
 	if ones == 0 || ones == 1 {
 		return &CheckError{Err: ErrConstant, Got: ones, Limit: l.bound(ones), Unit: "share of ones", Offset: -1}
 	}
@@ -132,8 +132,9 @@ func (l Limits) bound(ones float64) float64 {
 	return l.MaxOnes
 }
 
-// CheckPair tells whether a and b can be two power-ups of one chip: of one size, not identical and not further apart than the
-// limit. It returns nil, a *SizeError or a *CheckError.
+// CheckPair tells whether a and b can be two power-ups of one chip: of one size, not identical, not further apart than the limit, and
+// not one the inverse of the other, which is what anti-ageing leaves in a memory that keeps its power ([Sysfs]). It returns nil, a
+// *SizeError or a *CheckError.
 func CheckPair(a, b []byte, l Limits) error {
 	l, err := l.orDefault()
 	if err != nil {
@@ -145,22 +146,17 @@ func CheckPair(a, b []byte, l Limits) error {
 	if bytes.Equal(a, b) {
 		return &CheckError{Err: ErrIdentical, Got: 0, Limit: 1, Unit: "bits differ", Offset: -1}
 	}
-	differ := 0
-	for i := range a {
-		differ += bits.OnesCount8(a[i] ^ b[i])
-	}
-	if d := float64(differ) / float64(8*len(a)); d > l.MaxDistance {
+	d := float64(packed.Differing(a, b)) / float64(8*len(a))
+	switch {
+	case d <= l.MaxDistance:
+		return nil
+	case 1-d <= l.MaxDistance:
+		return &CheckError{
+			Err: ErrNotPowerCycled, Got: 1 - d, Limit: l.MaxDistance, Unit: "share of bits that are not the first reading's inverse", Offset: -1,
+		}
+	default:
 		return &CheckError{Err: ErrDistance, Got: d, Limit: l.MaxDistance, Unit: "share of bits that differ", Offset: -1}
 	}
-	return nil
-}
-
-func countOnes(b []byte) int {
-	n := 0
-	for _, x := range b {
-		n += bits.OnesCount8(x)
-	}
-	return n
 }
 
 // checkPatterns finds constant and repeating words of any length up to maxPattern.
@@ -212,7 +208,7 @@ func checkProportion(b []byte, p float64) error {
 	cutoff := proportionCutoff(p)
 	for start := 0; start < len(b); start += minSize {
 		start = min(start, len(b)-minSize)
-		n := countOnes(b[start : start+minSize])
+		n := packed.Ones(b[start : start+minSize])
 		// The test counts the value of the window's first sample; either value may prevail, and counting both is no less
 		// strict.
 		if n = max(n, aptWindow-n); n >= cutoff {
@@ -238,11 +234,11 @@ func proportionCutoff(p float64) int {
 // checkStripes looks at distances of up to 64 bits (columns), of whole bytes up to 256 and of powers of two beyond (address lines),
 // as far as enough pairs are left to tell chance from fault. That keeps the work proportional to the size.
 func checkStripes(b []byte, ones, limit float64) error {
-	words := toWords(b)
-	defer clear(words)
+	words := packed.ToWords(b)
+	defer words.Clear()
 	n := 8 * len(b)
 	for lag := 1; lag <= max(n/2, n-aptWindow); {
-		equal := n - lag - differing(words, n, lag)
+		equal := n - lag - words.Lagged(lag)
 		chance := ones*ones + (1-ones)*(1-ones)
 		r := (float64(equal)/float64(n-lag) - chance) / (1 - chance)
 		if r > limit {
@@ -258,30 +254,4 @@ func checkStripes(b []byte, ones, limit float64) error {
 		}
 	}
 	return nil
-}
-
-// toWords packs b, first bit most significant, with two words of zeros at the end.
-func toWords(b []byte) []uint64 {
-	words := make([]uint64, 0, len(b)/8+3)
-	for len(b) >= 8 {
-		words = append(words, binary.BigEndian.Uint64(b))
-		b = b[8:]
-	}
-	var tail [8]byte
-	copy(tail[:], b)
-	return append(words, binary.BigEndian.Uint64(tail[:]), 0, 0)
-}
-
-// differing counts, of the n bits in words, those that differ from the one lag bits later.
-func differing(words []uint64, n, lag int) int {
-	pairs, skip, shift := n-lag, lag/64, uint(lag%64)
-	count := 0
-	for i := 0; 64*i < pairs; i++ {
-		x := words[i] ^ (words[i+skip]<<shift | words[i+skip+1]>>(64-shift))
-		if rest := pairs - 64*i; rest < 64 {
-			x &= ^uint64(0) << (64 - rest)
-		}
-		count += bits.OnesCount64(x)
-	}
-	return count
 }

@@ -171,7 +171,10 @@ func TestCheckPair(t *testing.T) {
 		"identical":         {flip(0), puf.Limits{}, puf.ErrIdentical},
 		"beyond the limit":  {flip(1229), puf.Limits{}, puf.ErrDistance},
 		"another chip":      {biased(2, 1024, 0.5), puf.Limits{}, puf.ErrDistance},
-		"inverse":           {flip(8192), puf.Limits{}, puf.ErrDistance},
+		"inverse":           {flip(8192), puf.Limits{}, puf.ErrNotPowerCycled},
+		"nearly inverse":    {flip(8192 - 1228), puf.Limits{}, puf.ErrNotPowerCycled},
+		"far from both":     {flip(8192 - 1230), puf.Limits{}, puf.ErrDistance},
+		"no limit to speak": {flip(5000), puf.Limits{MaxDistance: 0.7}, nil},
 		"a wider profile":   {flip(1600), puf.Limits{MaxDistance: 0.2}, nil},
 		"a tighter profile": {flip(500), puf.Limits{MaxDistance: 0.05}, puf.ErrDistance},
 	} {
@@ -216,19 +219,6 @@ func BenchmarkCheck(b *testing.B) {
 				}
 			}
 		})
-	}
-}
-
-func TestDiffering(t *testing.T) {
-	for _, n := range []int{1, 7, 8, 9, 16, 63, 64, 65, 100} {
-		b := biased(uint64(n), n, 0.4)
-		for lag := 1; lag < 8*n; lag++ {
-			want := 0
-			for i := range 8*n - lag {
-				want += int(bit(b, i) ^ bit(b, i+lag))
-			}
-			require.Equal(t, want, puf.Differing(b, lag), "%d bytes, lag %d", n, lag)
-		}
 	}
 }
 

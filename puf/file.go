@@ -11,22 +11,25 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/semio-iot/semio/puf/internal/elffile"
 	"github.com/semio-iot/semio/puf/internal/ihex"
 )
 
 // MaxDump is the largest dump that [OpenFile] and [OpenDir] take, in bytes of memory.
 const MaxDump = 16 << 20
 
-// ErrFormat is returned for a file that is neither a raw nor an Intel HEX dump.
-var ErrFormat = errors.New("puf: unknown dump format; name raw dumps .bin and Intel HEX dumps .hex")
+// ErrFormat is returned for a file that is no dump of a known format.
+var ErrFormat = errors.New("puf: unknown dump format; name raw dumps .bin, Intel HEX dumps .hex and ELF core dumps .core or .elf")
 
 // Option changes how dump files are read.
 type Option func(*fileOptions)
 
 type fileOptions struct {
-	wrap  bool
-	start int
-	fill  *byte
+	wrap   bool
+	start  int
+	fill   *byte
+	region *Region
+	base   uint64
 }
 
 // Wrap starts over after the last power-up in place of returning [ErrExhausted]. Readings repeat then, which enrolment refuses.
@@ -42,9 +45,10 @@ func FillGaps(b byte) Option { return func(o *fileOptions) { o.fill = &b } }
 // File is the [Source] of a single stored power-up: the first Measure gives it, later ones return [ErrExhausted].
 type File struct{ dir *Dir }
 
-// OpenFile opens a dump: raw (.bin) or Intel HEX (.hex), told apart by the name. It reads the file once to learn its size.
+// OpenFile opens a dump: raw (.bin), Intel HEX (.hex), or an ELF file (.core, .elf) that holds memory, such as a debugger's core dump,
+// which needs option [At]. It reads the file once to learn its size.
 func OpenFile(path string, opts ...Option) (*File, error) {
-	if !isDump(path) {
+	if !isDump(path) && ext(path) != ".elf" {
 		return nil, fmt.Errorf("open dump %s: %w", path, ErrFormat)
 	}
 	d, err := newDir([]string{path}, opts)
@@ -70,9 +74,9 @@ type Dir struct {
 	next int
 }
 
-// OpenDir opens the dumps in a folder: raw (.bin) and Intel HEX (.hex), in the order of their names, so number them with leading
-// zeros. Files of one stem are one power-up in two formats; the raw one is read. Other files, hidden ones and sub-folders are left
-// alone. All dumps have the size of the first; another one is reported by the Measure that meets it.
+// OpenDir opens the dumps in a folder: raw (.bin), Intel HEX (.hex) and ELF core dumps (.core), in the order of their names, so number
+// them with leading zeros. Files of one stem are one power-up in several formats, of which one is read, first raw, then Intel HEX.
+// Other files (a firmware's .elf among them), hidden ones and sub-folders are left alone. All dumps have the size of the first; another one is reported by the Measure that meets it.
 func OpenDir(path string, opts ...Option) (*Dir, error) {
 	entries, err := os.ReadDir(path)
 	if err != nil {
@@ -90,12 +94,12 @@ func OpenDir(path string, opts ...Option) (*Dir, error) {
 		if !ok {
 			stems = append(stems, stem)
 		}
-		if !ok || isHex(have) {
+		if !ok || slices.Index(formats, ext(name)) < slices.Index(formats, ext(have)) {
 			byStem[stem] = filepath.Join(path, name)
 		}
 	}
 	if len(stems) == 0 {
-		return nil, fmt.Errorf("open dumps %s: no .bin or .hex file in it: %w", path, ErrFormat)
+		return nil, fmt.Errorf("open dumps %s: no .bin, .hex or .core file in it: %w", path, ErrFormat)
 	}
 	// Sorted as stems: as file names "1.bin" would follow "1-b.bin".
 	slices.Sort(stems)
@@ -180,24 +184,80 @@ func (d *Dir) read(path string) ([]byte, error) {
 	if st, err = f.Stat(); err != nil {
 		return nil, fmt.Errorf("read dump: %w", err)
 	}
-	if isHex(path) {
-		img, err := ihex.Parse(f, ihex.Options{MaxBytes: MaxDump, Fill: d.opts.fill})
-		if err != nil {
-			return nil, fmt.Errorf("read dump %s: %w", path, err)
-		}
-		return img.Data, nil
+	var b []byte
+	switch ext(path) {
+	case ".hex":
+		b, err = d.readHex(f)
+	case ".bin":
+		b, err = d.readRaw(f, st.Size())
+	default:
+		b, err = d.readELF(path)
 	}
-	if st.Size() == 0 || st.Size() > MaxDump {
-		return nil, fmt.Errorf("read dump %s: %d bytes, want 1 to %d: %w", path, st.Size(), MaxDump, ErrFormat)
-	}
-	b := make([]byte, st.Size())
-	if _, err := io.ReadFull(f, b); err != nil {
+	if err != nil {
 		clear(b)
 		return nil, fmt.Errorf("read dump %s: %w", path, err)
 	}
 	return b, nil
 }
 
-func isHex(name string) bool { return strings.EqualFold(filepath.Ext(name), ".hex") }
+func (d *Dir) readHex(f io.Reader) ([]byte, error) {
+	opts := ihex.Options{MaxBytes: MaxDump, Fill: d.opts.fill}
+	if d.opts.region == nil || d.opts.fill != nil {
+		img, err := ihex.Parse(f, opts)
+		if err != nil || d.opts.region == nil {
+			return img.Data, err
+		}
+		defer clear(img.Data)
+		return cut([]ihex.Piece{{Address: uint64(img.Base), Data: img.Data}}, *d.opts.region)
+	}
+	pieces, err := ihex.ParsePieces(f, opts)
+	if err != nil {
+		return nil, err
+	}
+	defer wipe(pieces)
+	return cut(pieces, *d.opts.region)
+}
 
-func isDump(name string) bool { return isHex(name) || strings.EqualFold(filepath.Ext(name), ".bin") }
+func (d *Dir) readRaw(f io.Reader, size int64) ([]byte, error) {
+	if size == 0 || size > MaxDump {
+		return nil, fmt.Errorf("%d bytes, want 1 to %d: %w", size, MaxDump, ErrFormat)
+	}
+	b := make([]byte, size)
+	if _, err := io.ReadFull(f, b); err != nil || d.opts.region == nil {
+		return b, err
+	}
+	defer clear(b)
+	return cut([]ihex.Piece{{Address: d.opts.base, Data: b}}, *d.opts.region)
+}
+
+func (d *Dir) readELF(path string) ([]byte, error) {
+	r := d.opts.region
+	if r == nil {
+		return nil, fmt.Errorf("an ELF file holds many parts of memory; say with option At which is meant: %w", ErrFormat)
+	}
+	f, err := elffile.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	end := r.Address + uint64(max(r.Size, 0))
+	pieces, err := f.Memory(r.Address, max(end, r.Address), MaxDump)
+	if err != nil {
+		return nil, err
+	}
+	defer wipe(pieces)
+	return cut(pieces, *r)
+}
+
+func wipe(pieces []ihex.Piece) {
+	for _, p := range pieces {
+		clear(p.Data)
+	}
+}
+
+// formats are the extensions of dumps, first the one that is preferred.
+var formats = []string{".bin", ".hex", ".core"}
+
+func ext(name string) string { return strings.ToLower(filepath.Ext(name)) }
+
+func isDump(name string) bool { return slices.Contains(formats, ext(name)) }

@@ -1,10 +1,10 @@
 // Package puf reads the start-up values of uninitialised SRAM, the physical unclonable function (PUF) that semio's root key comes
 // from (section II of the paper), and tells a usable reading from a fault.
 //
-// Start with a [Source]: [OpenFile] for a dump of one power-up, [OpenDir] for a folder of them, pufsim.New for a simulated
-// chip, or an implementation of your own, which the suite in puftest tries. [Window] cuts the part that serves as the PUF out of
-// a larger memory. [Check] refuses readings that no working memory gives, and [CheckPair] two that are not two
-// power-ups of one chip; both find faults, neither measures entropy, and a pass says nothing of a chip's quality.
+// Start with a [Source]: [OpenSysfs] for SRAM that Linux exports, [OpenFile] for a dump of one power-up, [OpenDir] for a folder of
+// them, pufsim.New for a simulated chip, or an implementation of your own, which the suite in puftest tries. [Window] cuts the part
+// that serves as the PUF out of a larger memory. [Check] refuses readings that no working memory gives, and [CheckPair] two that are
+// not two power-ups of one chip; both find faults, neither measures entropy, and a pass says nothing of a chip's quality.
 //
 //	src, err := puf.OpenDir("dumps/board-a")
 //	window := puf.Window(src, 4096, 1024)

@@ -9,7 +9,8 @@
 // The table belongs to one gateway. The role needs SELECT, INSERT, UPDATE and DELETE on it. Statements use $1 parameters and settings of
 // single transactions only, so a pool in front of the server does no harm.
 //
-// [Store.WithTx] writes within a transaction of the host, so that his rows and the gateway's memory change together.
+// [Store.OnEventTx] makes the handler that stores each event of a device in the host's tables exactly once. [Store.WithTx] is what lies
+// beneath: the gateway's memory within a transaction of the host, so that his rows and it change together.
 package pgstore
 
 import (

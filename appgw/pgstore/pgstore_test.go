@@ -19,7 +19,8 @@ import (
 
 // One server for all, since making a database takes seconds. Each test has a prefix of its own.
 func TestPostgreSQL(t *testing.T) {
-	db := database(t, pgtest.Start(t).DSN())
+	server := pgtest.Start(t)
+	db := database(t, server.DSN())
 	for _, c := range []struct {
 		name string
 		test func(*testing.T, *sql.DB)
@@ -31,9 +32,13 @@ func TestPostgreSQL(t *testing.T) {
 		{"host's transaction", testWithTx},
 		{"collisions", testCollisions},
 		{"isolation", testIsolation},
+		{"events", testOnEventTx},
+		{"events collide", testEventsCollide},
+		{"event's time limit", testEventTimeout},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, db) })
 	}
+	t.Run("event whose commit is lost", func(t *testing.T) { testEventCommitLost(t, server) })
 }
 
 func database(t *testing.T, dsn string) *sql.DB {

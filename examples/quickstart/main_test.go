@@ -3,11 +3,16 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/ecdh"
 	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"io/fs"
 	"log/slog"
+	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +21,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/semio-iot/semio/devicegw"
+	"github.com/semio-iot/semio/fuzzy"
+	"github.com/semio-iot/semio/identity"
+	"github.com/semio-iot/semio/keyvault"
 	"github.com/semio-iot/semio/puf"
 )
 
@@ -98,16 +107,16 @@ func TestNothingSecretIsStoredLoggedOrSeen(t *testing.T) {
 		psk, err := d.sticker.Claim.PSK(d.id)
 		require.NoError(t, err)
 		secrets["psk of "+d.id.String()] = psk.Bytes()
-		proof, err := d.sticker.Claim.ProofKey(d.id)
-		require.NoError(t, err)
-		if key, ok := proof.(*ecdsa.PrivateKey); ok {
-			raw, err := key.Bytes()
-			require.NoError(t, err)
-			secrets["claim proof key of "+d.id.String()] = raw
-		}
 		code := strings.Split(d.sticker.Encode(), ":")[2]
 		secrets["claim code of "+d.id.String()] = []byte(code)
+		secrets["claim code of "+d.id.String()+", bytes"] = codeBytes(code)
+		secrets["claim proof key of "+d.id.String()] = claimProofKey(t, d, codeBytes(code))
 		require.NotEmpty(t, recorders[i].readings)
+		if i < 2 { // the third has been wiped, helper data and all
+			for what, key := range chipKeys(t, d, recorders[i].readings[0]) {
+				secrets[what+" of "+d.id.String()] = key
+			}
+		}
 		for _, reading := range recorders[i].readings {
 			// Any 16 bytes in a row would be 128 bits of the secret; looking at each 64th place keeps the search short.
 			for at := 0; at+16 <= len(reading); at += 64 {
@@ -139,6 +148,52 @@ func TestNothingSecretIsStoredLoggedOrSeen(t *testing.T) {
 	} {
 		require.True(t, bytes.Contains(haystacks[where], []byte(known)), "the search finds %q in %s", known, where)
 	}
+}
+
+// codeBytes reads a claim code as it is printed.
+func codeBytes(code string) []byte {
+	n := new(big.Int)
+	for _, c := range code {
+		n.Add(n.Lsh(n, 5), big.NewInt(int64(strings.IndexRune("0123456789ABCDEFGHJKMNPQRSTVWXYZ", c))))
+	}
+	return n.FillBytes(make([]byte, identity.ClaimCodeSize))
+}
+
+// claimProofKey derives the key that the claim code seeds as docs/identity.md says, for package identity does not show it.
+func claimProofKey(t *testing.T, d *device, code []byte) []byte {
+	prk, err := hkdf.Extract(sha256.New, code, []byte(d.id.String()))
+	require.NoError(t, err)
+	raw, err := hkdf.Expand(sha256.New, prk, "semio-identity/1 claim\x00", 32)
+	require.NoError(t, err)
+	key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), raw)
+	require.NoError(t, err)
+	proof, err := d.sticker.Claim.ProofKey(d.id)
+	require.NoError(t, err)
+	require.True(t, key.PublicKey.Equal(proof.Public()))
+	return raw
+}
+
+// chipKeys derives the two keys of a device from a reading, past the vault, which does not show them.
+func chipKeys(t *testing.T, d *device, reading []byte) map[string][]byte {
+	nvm, err := devicegw.OpenFileNVM(d.flash)
+	require.NoError(t, err)
+	raw, err := nvm.Get(t.Context(), keyvault.DefaultName)
+	require.NoError(t, err)
+	helper, err := fuzzy.ParseHelperData(raw)
+	require.NoError(t, err)
+	root, _, err := fuzzy.Reconstruct(reading, helper)
+	require.NoError(t, err)
+	signing, err := root.Derive("semio-keyvault/1 signing key", []byte{0}, 32)
+	require.NoError(t, err)
+	agreement, err := root.Derive("semio-keyvault/1 agreement key", []byte{0}, 32)
+	require.NoError(t, err)
+	s, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), signing)
+	require.NoError(t, err)
+	require.True(t, s.PublicKey.Equal(d.vault.Signer().Public()))
+	a, err := ecdh.P256().NewPrivateKey(agreement)
+	require.NoError(t, err)
+	require.True(t, a.PublicKey().Equal(d.vault.KeyExchanger().PublicKey()))
+	return map[string][]byte{"signing key": signing, "agreement key": agreement}
 }
 
 func TestRun(t *testing.T) {

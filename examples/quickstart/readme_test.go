@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"log/slog"
 	"os"
 	"strings"
@@ -20,8 +21,12 @@ import (
 
 // The two functions that the README shows, word for word.
 
-func runDevice(ctx context.Context, source puf.Source, nvm devicegw.NVM, broker string, answer func(context.Context, devicegw.Call) (devicegw.Reply, error)) error {
-	vault, err := keyvault.Open(ctx, source, nvm, nil)
+func runDevice(ctx context.Context, source puf.Source, nvm devicegw.NVM, roots []*x509.Certificate, broker string, answer func(context.Context, devicegw.Call) (devicegw.Reply, error)) error {
+	certified, err := devicegw.CertifiedHelper(ctx, nvm, roots) // helper data that somebody else has written is refused unread
+	if err != nil {
+		return err
+	}
+	vault, err := keyvault.Open(ctx, source, nvm, &keyvault.Options{HelperHash: certified})
 	if err != nil {
 		return err
 	}
@@ -97,7 +102,7 @@ func TestReadmeEmbedsWork(t *testing.T) {
 			Locker: locker, Store: appgw.NewMemStore(), Admission: admission, Broker: s.broker.URL(),
 		}, d.sticker, func(_ identity.DeviceID, b []byte) error { got <- string(b); return nil })
 	}()
-	go func() { ended <- runDevice(running, d.chip, nvm, s.broker.URL(), d.command) }()
+	go func() { ended <- runDevice(running, d.chip, nvm, s.roots, s.broker.URL(), d.command) }()
 	select {
 	case text := <-got:
 		require.Equal(t, "21.5 °C", text)

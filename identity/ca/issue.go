@@ -132,19 +132,10 @@ func (a *Authority) issueServer(pub crypto.PublicKey, id identity.ID, hosts []st
 	if err := a.checkKey(key, id); err != nil {
 		return nil, err
 	}
-	if len(hosts) == 0 || len(hosts) > 32 {
-		return nil, fmt.Errorf("%d hosts, want 1 to 32", len(hosts))
-	}
 	t := leaf(id.String(), x509.ExtKeyUsageServerAuth)
 	t.DNSNames = []string{id.String()}
-	for _, h := range hosts {
-		if ip := net.ParseIP(h); ip != nil {
-			t.IPAddresses = append(t.IPAddresses, ip)
-		} else if validHost(h) {
-			t.DNSNames = append(t.DNSNames, h)
-		} else {
-			return nil, fmt.Errorf("host %q is neither a DNS name (without wildcard) nor an IP address", h)
-		}
+	if err := addHosts(t, hosts); err != nil {
+		return nil, err
 	}
 	t.NotAfter = a.cfg.Now().Add(a.cfg.ServerValidity)
 	record := recordServer + id.String()
@@ -171,6 +162,23 @@ func (a *Authority) issueServer(pub crypto.PublicKey, id identity.ID, hosts []st
 		_, err := v.VerifyServer([]*x509.Certificate{c}, hosts[0])
 		return err
 	})
+}
+
+// addHosts adds the names that clients dial to a server's certificate.
+func addHosts(t *x509.Certificate, hosts []string) error {
+	if len(hosts) == 0 || len(hosts) > 32 {
+		return fmt.Errorf("%d hosts, want 1 to 32", len(hosts))
+	}
+	for _, h := range hosts {
+		if ip := net.ParseIP(h); ip != nil {
+			t.IPAddresses = append(t.IPAddresses, ip)
+		} else if validHost(h) {
+			t.DNSNames = append(t.DNSNames, h)
+		} else {
+			return fmt.Errorf("host %q is neither a DNS name (without wildcard) nor an IP address", h)
+		}
+	}
+	return nil
 }
 
 func validHost(h string) bool {
@@ -208,10 +216,7 @@ func (a *Authority) sign(t *x509.Certificate, pub *ecdsa.PublicKey, id identity.
 	if t.SerialNumber, err = newSerial(); err != nil {
 		return nil, err
 	}
-	t.NotBefore = a.cfg.Now().Add(-backdate)
-	if t.NotBefore.Before(a.root.NotBefore) {
-		t.NotBefore = a.root.NotBefore
-	}
+	t.NotBefore = a.begin()
 	der, err := x509.CreateCertificate(rand.Reader, t, a.root, pub, a.cfg.Signer)
 	if err != nil {
 		return nil, err
@@ -239,6 +244,14 @@ func (a *Authority) sign(t *x509.Certificate, pub *ecdsa.PublicKey, id identity.
 		return nil, err
 	}
 	return [][]byte{der}, nil
+}
+
+// begin is when a certificate of now begins to be valid.
+func (a *Authority) begin() time.Time {
+	if t := a.cfg.Now().Add(-backdate); t.After(a.root.NotBefore) {
+		return t
+	}
+	return a.root.NotBefore
 }
 
 // fresh reports whether a certificate is worth handing out again.

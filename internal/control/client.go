@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -136,6 +137,7 @@ func (c *Client) Do(ctx context.Context, r Request, claim crypto.Signer) (Result
 	case res := <-p.result:
 		return res, nil
 	case <-ctx.Done():
+		c.update(func() { c.requests = slices.DeleteFunc(c.requests, func(q *pendingRequest) bool { return q == p }) })
 		return Result{}, fmt.Errorf("%s %s: %w: %w", r.Op, r.Device, ErrOutcomeUnknown, ctx.Err())
 	case <-c.stopped:
 		return Result{}, fmt.Errorf("%s %s: %w: gateway stopped", r.Op, r.Device, ErrOutcomeUnknown)
@@ -150,6 +152,7 @@ func (c *Client) Sync(ctx context.Context) error {
 	case <-done:
 		return nil
 	case <-ctx.Done():
+		c.update(func() { c.syncs = slices.DeleteFunc(c.syncs, func(s chan struct{}) bool { return s == done }) })
 		return fmt.Errorf("synchronise with the platform: %w", ctx.Err())
 	case <-c.stopped:
 		return errors.New("control: synchronise with the platform: gateway stopped")

@@ -47,6 +47,27 @@ func TestNudgesArePaced(t *testing.T) {
 	})
 }
 
+// Whoever asks again and again while the broker is away leaves nothing behind but the last question.
+func TestGivenUpRequestsAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := controltest.NewWorld(t)
+		l := connect(t, w, w.Party(t, "A-1"), time.Hour)
+		defer l.run()()
+		d, err := identity.ParseDeviceID("D-1")
+		require.NoError(t, err)
+		for range 10 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			_, err := l.client.Do(ctx, control.Request{Op: control.OpConnect, Device: d}, nil)
+			require.ErrorIs(t, err, control.ErrOutcomeUnknown)
+			require.ErrorIs(t, l.client.Sync(ctx), context.DeadlineExceeded)
+			cancel()
+		}
+		require.Zero(t, control.Waiting(l.client))
+		l.client.LinkUp()
+		require.NoError(t, l.client.Sync(t.Context()))
+	})
+}
+
 // The authority takes a platform's certificate back: its orders count no more.
 func TestRevokedPlatformGivesNoOrders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

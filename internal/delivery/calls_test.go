@@ -89,6 +89,37 @@ func TestCallRefused(t *testing.T) {
 	})
 }
 
+// A handler may answer out of a buffer that it uses again, or with a constant: the channel neither sends what the buffer holds later
+// nor wipes what is not its own.
+func TestReplyIsTheHandlersOwn(t *testing.T) {
+	buffer := []byte("open")
+	bubble(t, func(dev, _ *side) {
+		dev.calls = func(context.Context, delivery.Call) (delivery.Reply, error) {
+			return delivery.Reply{Body: buffer}, nil
+		}
+	}, nil, func(t *testing.T, dev, app *side) {
+		// The first reply is lost, so the call is repeated and its reply comes from what was kept.
+		lost := false
+		app.net.set(func(n *network) {
+			n.watch = func(from int, _ []byte) bool {
+				if from == 0 && !lost && dev.channel().Stats().CallsRun == 1 {
+					lost = true
+					copy(buffer, "shut")
+					return false
+				}
+				return true
+			}
+		})
+		r, err := app.channel().Call(within(t, time.Minute), "", nil)
+		require.NoError(t, err)
+		require.True(t, lost)
+		require.Equal(t, "open", string(r.Body))
+		dev.stop()
+		dev.channel().Wipe()
+		require.Equal(t, "shut", string(buffer))
+	})
+}
+
 func TestCallOutcomes(t *testing.T) {
 	t.Run("not sent", func(t *testing.T) {
 		bubble(t, nil, nil, func(t *testing.T, dev, app *side) {

@@ -29,6 +29,10 @@ type Event struct {
 	Body     []byte // at most MaxBody; the receiver of an event owns it
 	Volatile bool   // kept nowhere: sent if there is a session now, else lost
 
+	// Binding is the connection that the event came over; a gateway sets it for its host. Device, Binding and Seq together are a key
+	// that no other event has, by which a host that keeps events tells one that comes again. Send ignores it.
+	Binding e2e.BindingID
+
 	// Early says that the event came as early data of a new session: it has no forward secrecy, and whoever stole this side's
 	// agreement key could have made it. Send ignores it.
 	Early bool
@@ -42,7 +46,8 @@ type Call struct {
 	Deadline time.Time // by this side's clock; the handler's context ends then
 }
 
-// Reply answers a call. Err is the text of an error that the handler returned; then the rest is empty.
+// Reply answers a call. Err is the text of an error that the handler returned; then the rest is empty. The body that a handler returns is
+// copied.
 type Reply struct {
 	Type string
 	Body []byte

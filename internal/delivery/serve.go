@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -77,7 +78,7 @@ func (r *runner) runCall(in inCall, deadline time.Time, left time.Duration) {
 	ctx, cancel := context.WithTimeout(r.ctx, left)
 	defer cancel()
 	reply, err := r.cfg.HandleCall(ctx, Call{ID: in.id, Type: in.typ, Body: in.body, Deadline: deadline})
-	f := &Frame{Kind: KindReply, Seq: in.id, Status: StatusOK, Type: reply.Type, Body: reply.Body}
+	f := &Frame{Kind: KindReply, Seq: in.id, Status: StatusOK, Type: reply.Type}
 	if err == nil && reply.Err != "" {
 		err = &RemoteError{Text: reply.Err}
 	}
@@ -92,6 +93,8 @@ func (r *runner) runCall(in inCall, deadline time.Time, left time.Duration) {
 			text = reply.Err
 		}
 		f.Status, f.Type, f.Body = StatusError, "", errorText(text)
+	} else {
+		f.Body = bytes.Clone(reply.Body) // it is kept for a repetition, and wiped in the end; the handler's slice is the handler's
 	}
 	r.mu.Lock()
 	r.core.theirs.finish(f)

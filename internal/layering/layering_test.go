@@ -26,7 +26,9 @@ var allowed = map[string][]string{
 	"identity": {"internal/secret"},
 
 	"identity/ca":         {"identity", "internal/atomicfile"},
+	"identity/ca/cahttp":  {"identity", "identity/ca", "internal/httpapi"},
 	"identity/label":      {"identity"},
+	"identity/party":      {"identity", "internal/atomicfile"},
 	"identity/secureboot": {"identity"},
 	"puf/hw":              {"puf"},
 
@@ -35,29 +37,37 @@ var allowed = map[string][]string{
 	"e2e":          {"identity", "internal/secret"},
 
 	"e2e/internal/adversary": {"e2e", "identity", "identity/ca"},
+	"internal/atomicfile":    nil,
+	"internal/keywrap":       nil,
+	"internal/kv":            nil,
+	"internal/layering":      nil,
+	"internal/link":          nil,
+	"internal/mosquittotest": nil,
+	"internal/pgtest":        nil,
+	"internal/polar":         nil,
+	"internal/secret":        nil,
+	"internal/wsconn":        nil,
+	"platform/link":          {"internal/link"},
 
-	"internal/atomicfile": nil,
-	"internal/keywrap":    nil,
-	"internal/kv":         nil,
-	"internal/layering":   nil,
-	"internal/link":       nil,
-	"internal/pgtest":     nil,
-	"internal/polar":      nil,
-	"internal/secret":     nil,
-
+	"internal/httpapi":             {"identity"},
 	"internal/control":             {"e2e", "identity"},
 	"internal/control/controltest": {"e2e", "identity", "identity/ca", "internal/control", "internal/link"},
 	"internal/delivery":            {"e2e"},
-	"internal/mqttlink":            {"identity", "internal/link", "internal/secret"},
+	"internal/mqttlink":            {"identity", "internal/link", "internal/secret", "internal/wsconn"},
+
+	"platform/publicbroker": {"internal/mqttlink"},
 
 	"devicegw": {"e2e", "identity", "internal/atomicfile", "internal/control", "internal/delivery", "internal/link", "internal/mqttlink", "internal/secret"},
 	"appgw":    {"e2e", "identity", "internal/control", "internal/delivery", "internal/kv", "internal/link", "internal/mqttlink"},
 	"platform": {"e2e", "identity", "internal/control", "internal/kv", "internal/link", "internal/mqttlink", "platform/registry"},
 
-	"platform/registry": {"e2e", "identity", "internal/control"},
-	"platform/broker":   {"identity", "platform/registry"},
-	"platform/pgstore":  {"internal/kv", "platform"},
-	"appgw/pgstore":     {"appgw", "internal/kv"},
+	"platform/registry":  {"e2e", "identity", "internal/control"},
+	"platform/adminhttp": {"identity", "internal/control", "internal/httpapi", "platform", "platform/registry"},
+	"platform/broker":    {"identity", "platform/registry"},
+	"platform/pgstore":   {"internal/kv", "platform"},
+	"appgw/pgstore":      {"appgw", "identity", "internal/kv"},
+
+	"internal/systemtest": {"devicegw", "e2e", "identity", "identity/ca", "platform"},
 
 	"internal/wycheproof": {"identity", "internal/keywrap"},
 

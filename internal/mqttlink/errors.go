@@ -11,8 +11,6 @@ import (
 	"os"
 	"syscall"
 
-	"github.com/eclipse/paho.golang/autopaho"
-
 	"github.com/semio-iot/semio/identity"
 )
 
@@ -59,17 +57,25 @@ func (r Reason) refusal() bool { return r >= ReasonServerCA }
 // ConnectError is why a connection attempt failed.
 type ConnectError struct {
 	Broker   string
-	ClientID string
+	ClientID string // empty where it was drawn at random
 	Reason   Reason
 	Code     byte // the CONNACK reason code, 0 when there was no CONNACK
 	Err      error
 }
 
 func (e *ConnectError) Error() string {
-	if e.Code != 0 {
-		return fmt.Sprintf("mqttlink: connect to %s as %s: %s (CONNACK 0x%02x: %v)", e.Broker, e.ClientID, e.Reason, e.Code, e.Err)
+	as, text := " as "+e.ClientID, e.Reason.String()
+	if e.ClientID == "" {
+		as = ""
+		if t, ok := anonymousTexts[e.Reason]; ok {
+			text = t
+		}
 	}
-	return fmt.Sprintf("mqttlink: connect to %s as %s: %s (%v)", e.Broker, e.ClientID, e.Reason, e.Err)
+	code := ""
+	if e.Code != 0 {
+		code = fmt.Sprintf("CONNACK 0x%02x: ", e.Code)
+	}
+	return fmt.Sprintf("mqttlink: connect to %s%s: %s (%s%v)", e.Broker, as, text, code, e.Err)
 }
 
 func (e *ConnectError) Unwrap() error { return e.Err }
@@ -119,9 +125,9 @@ func (l *Link) connectError(err error) *ConnectError {
 }
 
 func classify(err error) (Reason, byte) {
-	var connack *autopaho.ConnackError
+	var connack *connackError
 	if errors.As(err, &connack) {
-		return classifyConnack(connack.ReasonCode), connack.ReasonCode
+		return classifyConnack(connack.code), connack.code
 	}
 	var dial *dialError
 	if errors.As(err, &dial) {

@@ -1,9 +1,9 @@
-// Package mqttlink is a [link.Link] over Eclipse Paho's MQTT 5 client, autopaho.
+// Package mqttlink is a [link.Link] over Eclipse Paho's MQTT 5 client.
 //
 // Start with [New], then call [Link.Run] in a goroutine of its own and subscribe whenever the receiver's Up is called. Every
 // connection is a Clean Start without a session at the broker: what must not be lost lies in the outbox of the layer above.
 //
-// What differs from autopaho used directly:
+// What differs from autopaho, which would be the way to keep such a client connected (docs/decisions/0032 says why it is not used):
 //   - Receiver calls come from one goroutine that is none of the client's, so a slow or even a publishing receiver cannot
 //     keep acknowledgements from being read.
 //   - Acknowledgements may be given in any order and at any time; PUBACKs leave in the order of the messages, as MQTT
@@ -44,13 +44,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/eclipse/paho.golang/autopaho"
-
 	"github.com/semio-iot/semio/internal/link"
 	"github.com/semio-iot/semio/internal/secret"
 )
 
-// Config says which broker to connect with and as whom. Broker and ClientID are required, TLS for mqtts and wss; zero
+// Config says which broker to connect with and as whom. Broker and ClientID are required (or Anonymous), TLS for mqtts and wss; zero
 // values of the others mean the defaults.
 type Config struct {
 	// Broker is a URL: mqtt, mqtts, ws or wss, a host, and a port unless it is 1883, 8883, 80 or 443. User information in
@@ -61,9 +59,13 @@ type Config struct {
 	// InsecureSkipVerify needs a VerifyConnection or VerifyPeerCertificate.
 	TLS *tls.Config
 
-	ClientID string // 1 to 128 bytes of UTF-8
+	ClientID string // 1 to 128 bytes of UTF-8; empty with Anonymous
 	Username string
 	Password secret.Bytes
+
+	// Anonymous says that the broker is a stranger's and knows nobody by a certificate: each connection has a client ID of its own,
+	// drawn at random. Whoever learns one throws out one connection, not the next. ClientID must be empty.
+	Anonymous bool
 
 	KeepAlive      time.Duration // 30 s; whole seconds, 1 s to 18 h. A dead connection is noticed within twice that.
 	ConnectTimeout time.Duration // 15 s, for name lookup, TCP, TLS and CONNACK together
@@ -100,8 +102,7 @@ type Link struct {
 	dropped atomic.Uint64
 
 	mu        sync.Mutex // guards the rest
-	manager   *autopaho.ConnectionManager
-	conn      *conn // of the current attempt or connection
+	conn      *conn      // of the current attempt or connection
 	up        bool
 	upSince   time.Time
 	failures  int // consecutive, for the back-off
@@ -162,7 +163,9 @@ func (c *Config) setDefaults() error {
 		c.Dial = new(net.Dialer).DialContext
 	}
 	switch {
-	case c.ClientID == "":
+	case c.Anonymous && c.ClientID != "":
+		return errors.New("mqttlink: Config.ClientID is set: an anonymous client draws one for each connection")
+	case c.ClientID == "" && !c.Anonymous:
 		return errors.New("mqttlink: Config.ClientID is empty: set it to the name in the certificate")
 	case len(c.ClientID) > 128 || !link.ValidString(c.ClientID):
 		return fmt.Errorf("mqttlink: Config.ClientID %.40q: want 1 to 128 bytes of UTF-8 without control characters", c.ClientID)

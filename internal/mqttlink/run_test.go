@@ -3,7 +3,10 @@ package mqttlink_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -301,4 +304,38 @@ func TestEmptyReceiver(t *testing.T) {
 		defer cancel()
 		require.NoError(t, l.Run(ctx, link.Receiver{}))
 	})
+}
+
+// A program that logs warnings alone says that it waits for its broker, once for each time that it does.
+func TestFirstFailureIsAWarning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log lockedBuffer
+		f := &fake{serve: func(_ int, s *server) { s.connack(0x88, nil) }}
+		r := start(t, f, func(c *mqttlink.Config) {
+			c.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+		})
+		time.Sleep(time.Hour)
+		r.stop()
+		require.Greater(t, len(f.attempts()), 10)
+		require.Equal(t, 1, strings.Count(log.String(), "\n"), log.String())
+		require.Contains(t, log.String(), "broker cannot take the connection now")
+	})
+}
+
+// lockedBuffer is what a log may write and a test read.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
 }

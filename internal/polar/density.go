@@ -46,22 +46,29 @@ const slack = 1 + 2e-8
 // those of the very integers that the decoder computes with. No random numbers,
 // no platform-dependent fused multiply-add: every machine gets the same figures.
 func Errors(densities []Density, unit int) ([]float64, error) {
+	if err := checked(densities, unit); err != nil {
+		return nil, err
+	}
+	return evolve(densities, make([]float64, 0, len(densities))), nil
+}
+
+// checked refuses densities that cannot be evolved.
+func checked(densities []Density, unit int) error {
 	n := len(densities)
 	if n < 2 || n > maxLen || n&(n-1) != 0 {
-		return nil, fmt.Errorf("%w: %d of them, want a power of two up to %d", ErrDensity, n, maxLen)
+		return fmt.Errorf("%w: %d of them, want a power of two up to %d", ErrDensity, n, maxLen)
 	}
 	largest := 0
 	for i, d := range densities {
 		if err := d.valid(); err != nil {
-			return nil, fmt.Errorf("position %d: %w", i, err)
+			return fmt.Errorf("position %d: %w", i, err)
 		}
 		largest = max(largest, -d.Low, d.Low+len(d.P)-1)
 	}
 	if unit < 1 || largest > limit/(n*unit) {
-		return nil, fmt.Errorf("%w: %d values of up to %d units of %d would saturate", ErrDensity, n, largest, unit)
+		return fmt.Errorf("%w: %d values of up to %d units of %d would saturate", ErrDensity, n, largest, unit)
 	}
-	out := make([]float64, 0, n)
-	return evolve(densities, out), nil
+	return nil
 }
 
 func (d Density) valid() error {

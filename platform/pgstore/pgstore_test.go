@@ -400,7 +400,7 @@ func testContext(t *testing.T, server *pgtest.Server) {
 }
 
 func testTimeLimit(t *testing.T, server *pgtest.Server) {
-	s := open(t, server.DSN(), pgstore.Options{Table: tableName(t), Timeout: 50 * time.Millisecond, MaxConns: 1})
+	s := open(t, server.DSN(), pgstore.Options{Table: tableName(t), Timeout: time.Second, MaxConns: 1})
 	put(t, s, "a", "1")
 	tx, err := database(t, server.DSN()).BeginTx(t.Context(), nil)
 	require.NoError(t, err)

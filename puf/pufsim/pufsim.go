@@ -1,6 +1,6 @@
 // Package pufsim simulates SRAM chips for development and tests without hardware.
 //
-// Start with [New]; the chip it returns is a [puf.Source].
+// Start with [New]; the chip it returns is a [puf.Source]. [Fit] finds the [Config] of a measured one.
 //
 //	chip := pufsim.New(1, pufsim.Config{})
 //	reading := make([]byte, chip.Size())
@@ -8,9 +8,12 @@
 //
 // The model is the hidden-variable one (R. Maes, "An Accurate Probabilistic Reliability Model for Silicon PUFs", CHES 2013): a cell
 // has a skew, normally distributed over the cells, and powers up as 1 when skew plus the noise of that power-up, normal too, is
-// positive. Most cells are so skewed that they never change and a few are coins, as in real memory. The noise's default
-// is fitted to two STM32F401 boards at room temperature, 15 power-ups each: 5.2 to 5.5 % of the bits differ from the first
-// reading, half are ones. Temperature and ageing are plausible in shape and not fitted to anything.
+// positive. Most cells are so skewed that they never change and a few are coins, as in real memory. Bias moves all skews, a column's
+// offset those of its cells, correlation ties a cell to one before it, temperature, supply and age move each cell in its own way.
+//
+// Noise grows with the square root of the absolute temperature, as thermal noise does. It, columns, correlation and the drift with
+// temperature are fitted to STM32F401 boards at room temperature and at -18 degrees: docs/puf.md has the figures side by side. Supply and
+// ageing are plausible in shape and size, and fitted to nothing.
 //
 // A simulated chip has no secret: whoever knows the seed has its readings.
 package pufsim
@@ -21,6 +24,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"sync"
 
 	"github.com/semio-iot/semio/puf"
@@ -30,7 +34,8 @@ import (
 const (
 	DefaultSize             = 1024
 	DefaultNoise            = 0.12
-	DefaultTemperatureDrift = 0.0032
+	DefaultTemperatureDrift = 0.0037
+	DefaultSupplyDrift      = 0.002
 	DefaultAgeing           = 0.028
 )
 
@@ -41,16 +46,23 @@ const RoomTemperature = 25.0
 // means its default.
 type Config struct {
 	Size  int     // bytes; default 1024
-	Ones  float64 // expected share of ones, in (0, 1); default 0.5
-	Noise float64 // standard deviation of a power-up's noise; default 0.12, and negative for none
+	Ones  float64 // expected share of ones, in (0, 1), before Columns; default 0.5
+	Noise float64 // standard deviation of a power-up's noise at RoomTemperature; default 0.12, and negative for none
 
 	// Correlation of a cell's skew with that of the cell CorrelationStride bits before, in (-1, 1); default 0, stride 1.
 	Correlation       float64
 	CorrelationStride int
 
+	// Columns are added to the skews: Columns[i mod len(Columns)] to that of cell i. They belong to the design, every chip has them.
+	Columns []float64
+
 	// TemperatureDrift is the standard deviation over the cells of the change of skew for each degree away from
-	// RoomTemperature; default 0.0032 (about 8 % of the bits differ at 85 degrees), negative for none.
+	// RoomTemperature; default 0.0037 (some 9 % of the bits differ at 85 degrees), negative for none.
 	TemperatureDrift float64
+
+	// SupplyDrift is the standard deviation over the cells of the change of skew for each percent away from the nominal supply
+	// voltage; default 0.002, negative for none.
+	SupplyDrift float64
 
 	// Ageing is how far the skew of a cell that keeps its start-up value moves towards the other value in the first year; the
 	// movement goes with the fourth root of time. Default 0.028 (4 % of the cells turn in ten years), negative for none.
@@ -72,8 +84,14 @@ func (c Config) orDefault() (Config, error) {
 	def(&c.Ones, 0.5)
 	def(&c.Noise, DefaultNoise)
 	def(&c.TemperatureDrift, DefaultTemperatureDrift)
+	def(&c.SupplyDrift, DefaultSupplyDrift)
 	def(&c.Ageing, DefaultAgeing)
-	c.Noise, c.TemperatureDrift, c.Ageing = max(c.Noise, 0), max(c.TemperatureDrift, 0), max(c.Ageing, 0)
+	c.Noise, c.TemperatureDrift, c.SupplyDrift, c.Ageing = max(c.Noise, 0), max(c.TemperatureDrift, 0), max(c.SupplyDrift, 0), max(c.Ageing, 0)
+	c.Columns = slices.Clone(c.Columns)
+	sum := c.Noise + c.TemperatureDrift + c.SupplyDrift + c.Ageing
+	for _, x := range c.Columns {
+		sum += math.Abs(x)
+	}
 	switch {
 	case c.Size < 0 || c.Size > puf.MaxDump:
 		return c, fmt.Errorf("pufsim: size of %d bytes, want 1 to %d", c.Size, puf.MaxDump)
@@ -83,13 +101,13 @@ func (c Config) orDefault() (Config, error) {
 		return c, fmt.Errorf("pufsim: correlation %v, want one between -1 and 1", c.Correlation)
 	case c.CorrelationStride < 0:
 		return c, fmt.Errorf("pufsim: correlation stride %d, want a positive one", c.CorrelationStride)
-	case math.IsNaN(c.Noise+c.TemperatureDrift+c.Ageing) || math.IsInf(c.Noise+c.TemperatureDrift+c.Ageing, 0):
-		return c, fmt.Errorf("pufsim: noise %v, temperature drift %v or ageing %v is no number", c.Noise, c.TemperatureDrift, c.Ageing)
+	case math.IsNaN(sum) || math.IsInf(sum, 0):
+		return c, fmt.Errorf("pufsim: noise %v, drifts %v and %v, ageing %v or a column's offset is no number", c.Noise, c.TemperatureDrift, c.SupplyDrift, c.Ageing)
 	}
 	return c, nil
 }
 
-// Chip is a simulated memory. Its cells depend on seed and Config alone, its n-th power-up on these, n, temperature and age. It is
+// Chip is a simulated memory. Its cells depend on seed and Config alone, its n-th power-up on these, n, temperature, supply and age. It is
 // safe for concurrent use.
 type Chip struct {
 	config Config
@@ -101,8 +119,9 @@ type Chip struct {
 	mu          sync.Mutex // guards what follows
 	powerUps    uint64
 	temperature float64
+	supply      float64 // percent above nominal
 	years       float64
-	threshold   []uint32 // for each cell, P(1) * 2^32 at this temperature and age, saturated; nil when to be computed
+	threshold   []uint32 // for each cell, P(1) * 2^32 under these conditions, saturated; nil when to be computed
 }
 
 // Streams of random numbers of one seed.
@@ -110,6 +129,7 @@ const (
 	streamSkew uint64 = iota
 	streamDrift
 	streamPowerUp
+	streamSupply
 )
 
 func stream(seed, kind, n uint64) *rand.ChaCha8 {
@@ -141,6 +161,9 @@ func New(seed uint64, c Config) *Chip {
 			deviation[i] = c.Correlation*deviation[i-c.CorrelationStride] + fresh*deviation[i]
 		}
 		chip.skew[i] = float32(mean + deviation[i])
+		if len(c.Columns) > 0 {
+			chip.skew[i] += float32(c.Columns[i%len(c.Columns)])
+		}
 		chip.drift[i] = float32(c.TemperatureDrift * drifts.NormFloat64())
 	}
 	return chip
@@ -156,11 +179,26 @@ func (c *Chip) PowerUps() uint64 {
 	return c.powerUps
 }
 
+// SetPowerUps sets how many readings were taken before, for a process that goes on where another ended: the next one is number n,
+// counted from 0.
+func (c *Chip) SetPowerUps(n uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.powerUps = n
+}
+
 // SetTemperature sets the temperature of the power-ups to come, in degrees Celsius.
 func (c *Chip) SetTemperature(celsius float64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.temperature, c.threshold = celsius, nil
+}
+
+// SetSupply sets the supply voltage of the power-ups to come, as a multiple of the nominal one.
+func (c *Chip) SetSupply(nominal float64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.supply, c.threshold = 100*(nominal-1), nil
 }
 
 // SetAge sets how many years the chip has been powered, its cells holding their start-up values.
@@ -212,20 +250,31 @@ func less(r, threshold uint32) byte {
 // thresholds computes each cell's chance of a 1. Called with mu held.
 func (c *Chip) thresholds() []uint32 {
 	degrees := c.temperature - RoomTemperature
+	noise := c.config.Noise * thermal(c.temperature)
 	aged := c.config.Ageing * math.Sqrt(math.Sqrt(c.years))
+	supplies := rand.New(stream(c.seed, streamSupply, 0))
 	out := make([]uint32, len(c.skew))
 	for i, s := range c.skew {
 		skew := float64(s)
 		skew -= math.Copysign(aged, skew)
 		skew += float64(c.drift[i]) * degrees
+		if c.supply != 0 {
+			skew += c.config.SupplyDrift * supplies.NormFloat64() * c.supply
+		}
 		p := 1.0
 		switch {
-		case c.config.Noise > 0:
-			p = 0.5 * math.Erfc(-skew/(c.config.Noise*math.Sqrt2))
+		case noise > 0:
+			p = 0.5 * math.Erfc(-skew/(noise*math.Sqrt2))
 		case skew <= 0:
 			p = 0
 		}
 		out[i] = uint32(min(p*(1<<32), math.MaxUint32))
 	}
 	return out
+}
+
+// thermal is how much larger noise is than at RoomTemperature.
+func thermal(celsius float64) float64 {
+	const zero = -273.15
+	return math.Sqrt(max(0, celsius-zero) / (RoomTemperature - zero))
 }

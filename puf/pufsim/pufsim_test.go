@@ -86,6 +86,12 @@ func TestDeterministic(t *testing.T) {
 	b.SetTemperature(pufsim.RoomTemperature)
 	require.Equal(t, measure(t, a), measure(t, b))
 
+	// Another process goes on where this one is.
+	again := pufsim.New(42, config)
+	again.SetPowerUps(a.PowerUps())
+	require.Equal(t, measure(t, a), measure(t, again))
+	measure(t, b)
+
 	// A call that is refused is no power-up.
 	require.Error(t, a.Measure(context.Background(), make([]byte, 299)))
 	require.Equal(t, measure(t, a), measure(t, b))
@@ -151,7 +157,7 @@ func TestTemperatureAndAge(t *testing.T) {
 		require.Greater(t, d, last+0.002, "at %v degrees", celsius)
 		last = d
 		if celsius == 85 {
-			require.InDelta(t, 0.08, d, 0.006)
+			require.InDelta(t, 0.088, d, 0.004)
 		}
 	}
 	c.SetTemperature(pufsim.RoomTemperature)
@@ -163,11 +169,52 @@ func TestTemperatureAndAge(t *testing.T) {
 		require.Greater(t, d, last+0.002, "after %v years", years)
 		last = d
 	}
-	still := pufsim.New(5, pufsim.Config{Size: 1 << 15, TemperatureDrift: -1, Ageing: -1})
+	still := pufsim.New(5, pufsim.Config{Size: 1 << 15, TemperatureDrift: -1, SupplyDrift: -1, Ageing: -1})
 	first = measure(t, still)
-	still.SetTemperature(125)
 	still.SetAge(50)
+	still.SetSupply(0.8)
 	require.InDelta(t, 0.0535, distance(first, measure(t, still)), 0.003)
+
+	// Without drift the noise alone follows the temperature: acos(1/sqrt((1+a^2)(1+b^2)))/pi for noises a and b.
+	still.SetTemperature(125)
+	a, b := pufsim.DefaultNoise, pufsim.DefaultNoise*math.Sqrt((125+273.15)/(25+273.15))
+	require.InDelta(t, math.Acos(1/math.Sqrt((1+a*a)*(1+b*b)))/math.Pi, distance(first, measure(t, still)), 0.003)
+	still.SetTemperature(-300)
+	require.Equal(t, measure(t, still), measure(t, still), "below absolute zero there is no noise, and no NaN")
+}
+
+func TestSupply(t *testing.T) {
+	c := pufsim.New(5, pufsim.Config{Size: 1 << 15, SupplyDrift: 0.01})
+	first := measure(t, c)
+	last := distance(first, measure(t, c))
+	for _, nominal := range []float64{0.9, 1.2} {
+		c.SetSupply(nominal)
+		d := distance(first, measure(t, c))
+		require.Greater(t, d, last+0.002, "at %v of the nominal supply", nominal)
+		last = d
+	}
+	c.SetSupply(1)
+	require.InDelta(t, 0.0535, distance(first, measure(t, c)), 0.003)
+}
+
+// Columns shift their cells, on every chip alike.
+func TestColumns(t *testing.T) {
+	offsets := []float64{-0.3, 0, 0, 0.5}
+	for seed := range uint64(2) {
+		b := measure(t, pufsim.New(seed, pufsim.Config{Size: 1 << 15, Columns: offsets}))
+		var ones [4]float64
+		for i := range 8 * len(b) {
+			ones[i%4] += float64(b[i/8]>>(7-i%8)&1) / float64(2*len(b))
+		}
+		for i, o := range offsets {
+			want := 0.5 * math.Erfc(-o/math.Sqrt(1+pufsim.DefaultNoise*pufsim.DefaultNoise)/math.Sqrt2)
+			require.InDelta(t, want, ones[i], 0.01, "column %d, seed %d", i, seed)
+		}
+	}
+	offsets[0] = 9
+	c := pufsim.New(1, pufsim.Config{Columns: offsets})
+	offsets[0] = -9
+	require.Equal(t, byte(0x88), measure(t, c)[0]&0x88, "a Config is copied")
 }
 
 func TestCorrelation(t *testing.T) {
@@ -196,6 +243,7 @@ func TestBadConfig(t *testing.T) {
 		"size": {Size: -1}, "huge": {Size: puf.MaxDump + 1}, "ones": {Ones: 1}, "negative ones": {Ones: -0.5}, "ones NaN": {Ones: math.NaN()},
 		"correlation": {Correlation: 1}, "correlation NaN": {Correlation: math.NaN()}, "stride": {CorrelationStride: -1},
 		"noise NaN": {Noise: math.NaN()}, "noise": {Noise: math.Inf(1)}, "drift": {TemperatureDrift: math.NaN()}, "ageing": {Ageing: math.Inf(1)},
+		"supply": {SupplyDrift: math.Inf(1)}, "column": {Columns: []float64{0, math.NaN()}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			chip := pufsim.New(1, c)

@@ -27,18 +27,29 @@ func (s *Store) View(ctx context.Context, f func(kv.Tx) error) error {
 		return err
 	}
 	defer s.under.Done()
-	return s.run(ctx, mode{}, f)
+	return s.run(ctx, mode{}, func(_ context.Context, _ *sql.Tx, tx *Tx) error { return f(tx) })
 }
 
 // Update implements [kv.Store]. It runs f again, in a new transaction, after a conflict.
 func (s *Store) Update(ctx context.Context, f func(kv.Tx) error) error {
+	return s.UpdateWith(ctx, func(_ context.Context, _ *sql.Tx, tx kv.Tx) error { return f(tx) })
+}
+
+// UpdateWith is Update for a host with tables of his own beside the store's: f writes to them through host, under its ctx, and neither
+// commits nor rolls back. A collision of his statements makes f run again too. ctx ends when f has taken longer than one statement of the
+// store may.
+func (s *Store) UpdateWith(ctx context.Context, f func(ctx context.Context, host *sql.Tx, tx kv.Tx) error) error {
 	if err := s.enter(); err != nil {
 		return err
 	}
 	defer s.under.Done()
 	for n := 1; ; n++ {
-		err := s.run(ctx, mode{write: true, alone: n > crowded}, f)
-		if !errors.Is(err, ErrConflict) || n == attempts {
+		err := s.run(ctx, mode{write: true, alone: n > crowded}, func(ctx context.Context, host *sql.Tx, tx *Tx) error {
+			within, cancel := context.WithTimeoutCause(ctx, s.timeout, silence(s.timeout))
+			defer cancel()
+			return f(within, host, tx)
+		})
+		if !Retryable(err) || n == attempts {
 			return err
 		}
 		if err := pause(ctx, rand.N(firstPause<<min(n, crowded))); err != nil {
@@ -58,8 +69,8 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// run is one transaction. An error that is ErrConflict means that f may run again.
-func (s *Store) run(ctx context.Context, m mode, f func(kv.Tx) error) error {
+// run is one transaction. An error that is Retryable means that f may run again.
+func (s *Store) run(ctx context.Context, m mode, f func(context.Context, *sql.Tx, *Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -86,7 +97,7 @@ func (s *Store) run(ctx context.Context, m mode, f func(kv.Tx) error) error {
 
 	tx := &Tx{caller: ctx, ctx: inner, sql: &s.sql, on: began, timeout: s.timeout, write: m.write}
 	defer func() { tx.err = errOver }()
-	switch err := f(tx); {
+	switch err := f(inner, began, tx); {
 	case errors.Is(tx.err, ErrConflict):
 		return tx.err // whatever f made of it
 	case err != nil && (tx.err == nil || errors.Is(err, tx.err)):

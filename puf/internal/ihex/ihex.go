@@ -1,6 +1,6 @@
 // Package ihex reads Intel HEX files (Intel Hexadecimal Object File Format Specification, revision A, 1988).
 //
-// [Parse] is the only call. A record is a line
+// [Parse] reads a file into one image, [ParsePieces] into what lies apart. A record is a line
 //
 //	':' ‖ length u8 ‖ address u16 ‖ type u8 ‖ data (length bytes) ‖ checksum u8
 //
@@ -10,6 +10,7 @@ package ihex
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -63,18 +64,19 @@ const (
 	typeStartLinear
 )
 
-// run is a piece of contiguous data. Addresses are kept in 64 bits, so that no sum wraps.
-type run struct {
-	start uint64
-	data  []byte
+// Piece is contiguous data. Its address is kept in 64 bits, so that no sum wraps.
+type Piece struct {
+	Address uint64
+	Data    []byte
 }
 
-func (r run) end() uint64 { return r.start + uint64(len(r.data)) }
+// End returns the address behind the last byte.
+func (p Piece) End() uint64 { return p.Address + uint64(len(p.Data)) }
 
 type parser struct {
 	opts    Options
 	image   Image
-	runs    []run
+	runs    []Piece
 	total   int
 	base    uint64 // of the last record 02 or 04
 	segment bool   // base is a segment's: addresses wrap within its 64 KB
@@ -84,30 +86,55 @@ type parser struct {
 // Parse reads a whole file. Blank lines and white space at the end of a line are accepted, anything else outside records, a
 // missing end record, data after it, and two values for one address are not.
 func Parse(r io.Reader, opts Options) (Image, error) {
+	p, err := parse(r, opts)
+	if err != nil {
+		return Image{}, err
+	}
+	return p.join()
+}
+
+// ParsePieces reads a whole file as [Parse] does, and returns its data in the order of addresses, gaps left out. Fill does not matter.
+func ParsePieces(r io.Reader, opts Options) ([]Piece, error) {
+	p, err := parse(r, opts)
+	if err != nil {
+		return nil, err
+	}
+	merged := p.runs[:1]
+	for _, r := range p.runs[1:] {
+		if last := &merged[len(merged)-1]; last.End() == r.Address {
+			last.Data = append(last.Data, r.Data...)
+		} else {
+			merged = append(merged, r)
+		}
+	}
+	return merged, nil
+}
+
+func parse(r io.Reader, opts Options) (*parser, error) {
 	// Records without data would let an endless file run on; a line of one data byte has 13 characters and a line end.
 	limit := 64*int64(opts.MaxBytes) + 1<<16
 	lr := &io.LimitedReader{R: r, N: limit + 1}
 	lines := bufio.NewScanner(lr)
 	lines.Buffer(make([]byte, 0, 1024), maxLine+64)
-	p := parser{opts: opts}
+	p := &parser{opts: opts}
 	n := 0
 	for lines.Scan() {
 		n++
 		if err := p.line(lines.Bytes()); err != nil {
-			return Image{}, fmt.Errorf("line %d: %w", n, err)
+			return nil, fmt.Errorf("line %d: %w", n, err)
 		}
 	}
 	switch err := lines.Err(); {
 	case errors.Is(err, bufio.ErrTooLong):
-		return Image{}, fmt.Errorf("line %d: %w: longer than any record", n+1, ErrSyntax)
+		return nil, fmt.Errorf("line %d: %w: longer than any record", n+1, ErrSyntax)
 	case err != nil:
-		return Image{}, err
+		return nil, err
 	case lr.N == 0:
-		return Image{}, fmt.Errorf("text of over %d bytes: %w", limit, ErrTooLarge)
+		return nil, fmt.Errorf("text of over %d bytes: %w", limit, ErrTooLarge)
 	case !p.ended:
-		return Image{}, fmt.Errorf("%w: no end-of-file record, the file was cut short", ErrSyntax)
+		return nil, fmt.Errorf("%w: no end-of-file record, the file was cut short", ErrSyntax)
 	}
-	return p.finish()
+	return p, p.sort()
 }
 
 func (p *parser) line(line []byte) error {
@@ -205,49 +232,51 @@ func (p *parser) add(start uint64, data []byte) error {
 	if p.total += len(data); p.total > p.opts.MaxBytes {
 		return fmt.Errorf("image of over %d bytes: %w", p.opts.MaxBytes, ErrTooLarge)
 	}
-	if n := len(p.runs); n > 0 && p.runs[n-1].end() == start {
-		p.runs[n-1].data = append(p.runs[n-1].data, data...)
+	if n := len(p.runs); n > 0 && p.runs[n-1].End() == start {
+		p.runs[n-1].Data = append(p.runs[n-1].Data, data...)
 		return nil
 	}
 	if len(p.runs) == maxRuns {
 		return fmt.Errorf("image of over %d pieces: %w", maxRuns, ErrTooLarge)
 	}
-	p.runs = append(p.runs, run{start, slices.Clone(data)})
+	p.runs = append(p.runs, Piece{start, slices.Clone(data)})
 	return nil
 }
 
-// finish puts the runs in order into one image.
-func (p *parser) finish() (Image, error) {
+// sort puts the runs in order.
+func (p *parser) sort() error {
 	if len(p.runs) == 0 {
-		return Image{}, fmt.Errorf("%w: no data", ErrSyntax)
+		return fmt.Errorf("%w: no data", ErrSyntax)
 	}
-	slices.SortFunc(p.runs, func(a, b run) int {
-		if a.start < b.start {
-			return -1
+	slices.SortFunc(p.runs, func(a, b Piece) int { return cmp.Compare(a.Address, b.Address) })
+	for i, r := range p.runs[1:] {
+		if r.Address < p.runs[i].End() {
+			return fmt.Errorf("%w: two values for address %#08x", ErrSyntax, r.Address)
 		}
-		return 1
-	})
+	}
+	return nil
+}
+
+// join puts the runs into one image.
+func (p *parser) join() (Image, error) {
 	first, last := p.runs[0], p.runs[len(p.runs)-1]
 	for i, r := range p.runs[1:] {
-		switch end := p.runs[i].end(); {
-		case r.start < end:
-			return Image{}, fmt.Errorf("%w: two values for address %#08x", ErrSyntax, r.start)
-		case r.start > end && p.opts.Fill == nil:
-			return Image{}, &GapError{Address: uint32(end), Length: uint32(r.start - end)}
+		if end := p.runs[i].End(); r.Address > end && p.opts.Fill == nil {
+			return Image{}, &GapError{Address: uint32(end), Length: uint32(r.Address - end)}
 		}
 	}
-	span := last.end() - first.start
+	span := last.End() - first.Address
 	if span > uint64(p.opts.MaxBytes) {
 		return Image{}, fmt.Errorf("image of %d bytes with its gaps, %d allowed: %w", span, p.opts.MaxBytes, ErrTooLarge)
 	}
-	p.image.Base = uint32(first.start)
+	p.image.Base = uint32(first.Address)
 	p.image.Data = make([]byte, 0, span)
 	for _, r := range p.runs {
-		for first.start+uint64(len(p.image.Data)) < r.start {
+		for first.Address+uint64(len(p.image.Data)) < r.Address {
 			p.image.Data = append(p.image.Data, *p.opts.Fill)
 		}
-		p.image.Data = append(p.image.Data, r.data...)
-		clear(r.data)
+		p.image.Data = append(p.image.Data, r.Data...)
+		clear(r.Data)
 	}
 	return p.image, nil
 }

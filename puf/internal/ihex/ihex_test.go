@@ -254,3 +254,14 @@ func FuzzParse(f *testing.F) {
 		require.Equal(t, fmt.Sprint(img.Base, img.Data), fmt.Sprint(again.Base, again.Data))
 	})
 }
+
+func TestParsePieces(t *testing.T) {
+	text := rec(0, 0x20, 5, 6) + rec(0, 2, 3) + rec(0, 0, 1, 2) + rec(4, 0, 0x20, 0x00) + rec(0, 0, 9) + end
+	got, err := ihex.ParsePieces(strings.NewReader(text), ihex.Options{MaxBytes: 6})
+	require.NoError(t, err)
+	require.Equal(t, []ihex.Piece{{Address: 0, Data: []byte{1, 2, 3}}, {Address: 0x20, Data: []byte{5, 6}}, {Address: 0x20000000, Data: []byte{9}}}, got)
+	_, err = ihex.ParsePieces(strings.NewReader(text), ihex.Options{MaxBytes: 5})
+	require.ErrorIs(t, err, ihex.ErrTooLarge)
+	_, err = ihex.ParsePieces(strings.NewReader(rec(0, 0, 1, 2)+rec(0, 1, 1)+end), ihex.Options{MaxBytes: 5})
+	require.ErrorIs(t, err, ihex.ErrSyntax)
+}

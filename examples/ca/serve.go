@@ -1,0 +1,112 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/semio-iot/semio/examples/internal/cli"
+	"github.com/semio-iot/semio/examples/internal/files"
+	"github.com/semio-iot/semio/identity"
+	"github.com/semio-iot/semio/identity/ca/cahttp"
+	"github.com/semio-iot/semio/identity/party"
+)
+
+// publishEvery is how often the list in -publish is compared with the authority's.
+const publishEvery = time.Second
+
+func serve(f *cli.Flags) cli.Action {
+	dir := dirFlag(f)
+	listen := f.String("listen", "127.0.0.1:8444", "`address` to listen on; port 0 for a free one")
+	hosts := f.String("hosts", "localhost,127.0.0.1", "`names` and addresses, parted by commas, under which clients dial this server")
+	operators := f.String("operators", "", "`names` of the operators, parted by commas, who may issue and revoke over the network")
+	publishTo := f.String("publish", "", "keep the newest revocation list in this `file`, for example in a web server's folder")
+	f.JSON()
+	return func(ctx context.Context, t *cli.Terminal, _ []string) error {
+		allowed, err := cli.Operators(*operators)
+		if err != nil {
+			return err
+		}
+		d, err := openFolder(*dir)
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		if _, err := d.grants(); err != nil {
+			return err
+		}
+		s, err := cahttp.New(cahttp.Config{
+			Authority: d.Authority, Hosts: cli.Split(*hosts), Operators: allowed, Logger: t.Log,
+			Grants: func(id identity.PlatformID) (cahttp.Grant, error) {
+				all, err := d.grants()
+				return all[id], err
+			},
+		})
+		if err != nil {
+			return err
+		}
+		p := publisher{d: d, path: *publishTo}
+		if err := p.publish(); err != nil {
+			return err
+		}
+		ln, err := net.Listen("tcp", *listen)
+		if err != nil {
+			return fmt.Errorf("listen: %w", err)
+		}
+		url := "https://" + ln.Addr().String()
+		if err := t.Print(map[string]any{"ready": true, "url": url}, "%s answers at %s", d.Certificate().Subject.CommonName, url); err != nil {
+			ln.Close()
+			return err
+		}
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		served := make(chan error, 1)
+		go func() { served <- s.Serve(ctx, ln) }()
+		return p.keep(ctx, served, t)
+	}
+}
+
+// publisher writes the newest revocation list into a file.
+type publisher struct {
+	d    *folder
+	path string
+	last []byte
+}
+
+func (p *publisher) publish() error {
+	if p.path == "" {
+		return nil
+	}
+	der, err := p.d.CRL()
+	if err != nil || bytes.Equal(der, p.last) {
+		return err
+	}
+	if err := files.Write(p.path, party.EncodeCRL(der), false); err != nil {
+		return err
+	}
+	p.last = der
+	return nil
+}
+
+// keep publishes until the server has ended. A full disk today does not end the authority; it is told, and tried again.
+func (p *publisher) keep(ctx context.Context, served <-chan error, t *cli.Terminal) error {
+	tick := time.NewTicker(publishEvery)
+	defer tick.Stop()
+	told := ""
+	for {
+		select {
+		case err := <-served:
+			return err
+		case <-tick.C:
+			err := p.publish()
+			if err == nil {
+				told = ""
+			} else if told != err.Error() {
+				told = err.Error()
+				t.Log.Error("the published revocation list is out of date", "file", p.path, "err", err)
+			}
+		}
+	}
+}

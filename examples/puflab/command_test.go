@@ -1,0 +1,169 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// echo shows what a command is given.
+type echo struct {
+	Args []string `json:"args"`
+	N    int      `json:"n"`
+}
+
+func (e echo) WriteText(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "args %q n %d\n", e.Args, e.N)
+	return err
+}
+
+func echoCommand(fail func(ctx context.Context) error) command {
+	return command{name: "echo", args: "ARG…", summary: "Echo", detail: "It echoes.", setUp: func(flags *flag.FlagSet) action {
+		n := flags.Int("n", 1, "number")
+		return func(ctx context.Context, args []string, _ *progress) (result, error) {
+			return echo{args, *n}, fail(ctx)
+		}
+	}}
+}
+
+func TestCommand(t *testing.T) {
+	good := func(context.Context) error { return nil }
+	for name, c := range map[string]struct {
+		args       []string
+		fail       func(context.Context) error
+		code       int
+		out, wrong string
+	}{
+		"plain":                 {args: []string{"a"}, code: exitDone, out: "args [\"a\"] n 1\n"},
+		"flags behind":          {args: []string{"a", "-n", "3", "b", "-n=4"}, code: exitDone, out: "args [\"a\" \"b\"] n 4\n"},
+		"two dashes":            {args: []string{"a", "--", "-n", "3"}, code: exitDone, out: "args [\"a\" \"-n\" \"3\"] n 1\n"},
+		"json":                  {args: []string{"a", "-json"}, code: exitDone, out: "{\n  \"args\": [\n    \"a\"\n  ],\n  \"n\": 1\n}\n"},
+		"help":                  {args: []string{"a", "-h"}, code: exitDone, out: "Usage: puflab echo [flags] ARG…\n\nEcho.\n\nIt echoes.\n"},
+		"unknown flag":          {args: []string{"-m"}, code: exitUsage, wrong: "flag provided but not defined: -m\n\nUsage: puflab echo"},
+		"bad number":            {args: []string{"-n", "x"}, code: exitUsage, wrong: "invalid value \"x\" for flag -n"},
+		"found and failed":      {args: []string{"a"}, fail: func(context.Context) error { return errors.New("one of two failed") }, code: exitFailed, out: "args", wrong: "puflab echo: one of two failed\n"},
+		"wrong input":           {args: []string{"a"}, fail: func(context.Context) error { return usagef("no such folder") }, code: exitUsage, out: "args", wrong: "puflab echo: no such folder\n"},
+		"stopped":               {args: []string{"a"}, fail: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, code: exitInterrupted, wrong: "stopped"},
+		"wrong input, in depth": {fail: func(context.Context) error { return fmt.Errorf("while: %w", usagef("no")) }, code: exitUsage, out: "args", wrong: "while: no"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c.fail == nil {
+				c.fail = good
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if c.code == exitInterrupted {
+				cancel()
+			}
+			var out, wrong bytes.Buffer
+			require.Equal(t, c.code, echoCommand(c.fail).run(ctx, c.args, &out, &wrong), wrong.String())
+			require.True(t, strings.HasPrefix(out.String(), c.out), "stdout %q, want %q", out.String(), c.out)
+			require.Contains(t, wrong.String(), c.wrong)
+			if c.wrong == "" {
+				require.Empty(t, wrong.String())
+			}
+			if c.out == "" {
+				require.Empty(t, out.String())
+			}
+		})
+	}
+	var wrong bytes.Buffer
+	alone := echoCommand(good)
+	alone.args = ""
+	require.Equal(t, exitUsage, alone.run(t.Context(), []string{"a"}, io.Discard, &wrong))
+	require.Contains(t, wrong.String(), `unexpected argument "a"`)
+
+	// What cannot be printed was not done.
+	wrong.Reset()
+	require.Equal(t, exitFailed, echoCommand(good).run(t.Context(), []string{"a"}, closedPipe{}, &wrong))
+	require.Contains(t, wrong.String(), "print the result: broken")
+}
+
+type closedPipe struct{}
+
+func (closedPipe) Write([]byte) (int, error) { return 0, errors.New("broken") }
+
+// Every command explains itself, refuses what it does not know, and is in the program's usage.
+func TestEveryCommand(t *testing.T) {
+	var usage bytes.Buffer
+	require.Equal(t, exitDone, run(t.Context(), []string{"-h"}, &usage, io.Discard))
+	for _, c := range commands() {
+		t.Run(c.name, func(t *testing.T) {
+			require.Contains(t, usage.String(), c.name)
+			for _, args := range [][]string{{c.name, "-h"}, {"help", c.name}} {
+				var out bytes.Buffer
+				require.Equal(t, exitDone, run(t.Context(), args, &out, io.Discard))
+				require.Contains(t, out.String(), c.summary)
+				require.Contains(t, out.String(), "-json")
+				for line := range strings.Lines(c.detail) {
+					require.LessOrEqual(t, len([]rune(line)), 101, line)
+				}
+			}
+			var wrong bytes.Buffer
+			require.Equal(t, exitUsage, run(t.Context(), []string{c.name, "-no-such-flag"}, io.Discard, &wrong))
+			require.Contains(t, wrong.String(), "-no-such-flag")
+		})
+	}
+	for _, args := range [][]string{nil, {"brew"}} {
+		var wrong bytes.Buffer
+		require.Equal(t, exitUsage, run(t.Context(), args, io.Discard, &wrong))
+		require.Contains(t, wrong.String(), "Usage: puflab COMMAND")
+	}
+}
+
+func TestProgress(t *testing.T) {
+	var w bytes.Buffer
+	p := newProgress(&w, "x")
+	p.step("work", 1, 2)
+	require.Empty(t, w.String(), "short work says nothing")
+	p.every = 0
+	p.step("work", 1, 2)
+	require.Equal(t, "puflab x: work, 1 of 2 (50 %)\n", w.String())
+	p.end()
+
+	w.Reset()
+	p.terminal = true
+	p.step("work", 2, 2)
+	p.end()
+	p.end()
+	require.Equal(t, "\r\x1b[Kpuflab x: work, 2 of 2 (100 %)\r\x1b[K", w.String())
+}
+
+func TestForEach(t *testing.T) {
+	p := newProgress(io.Discard, "x")
+	seen := make([]bool, 1000)
+	require.NoError(t, forEach(t.Context(), len(seen), p, "", func(_ context.Context, i int) error { seen[i] = true; return nil }))
+	require.NotContains(t, seen, false)
+	require.NoError(t, forEach(t.Context(), 0, p, "", nil))
+
+	broken := errors.New("broken")
+	err := forEach(t.Context(), 1<<30, p, "", func(_ context.Context, i int) error {
+		if i == 10 {
+			return broken
+		}
+		return nil
+	})
+	require.ErrorIs(t, err, broken)
+
+	gone, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
+	defer cancel()
+	require.ErrorIs(t, forEach(gone, 1<<30, p, "", func(context.Context, int) error { return nil }), context.DeadlineExceeded)
+}
+
+// decode runs the program with -json and returns what it printed.
+func decode[T any](t *testing.T, args ...string) (v T) {
+	t.Helper()
+	var out, wrong bytes.Buffer
+	require.Equal(t, exitDone, run(t.Context(), append(args, "-json"), &out, &wrong), wrong.String())
+	require.NoError(t, json.Unmarshal(out.Bytes(), &v), out.String())
+	return v
+}

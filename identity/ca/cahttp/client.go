@@ -1,0 +1,95 @@
+package cahttp
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/semio-iot/semio/identity"
+	"github.com/semio-iot/semio/identity/ca"
+	"github.com/semio-iot/semio/internal/httpapi"
+)
+
+// ClientConfig says how to reach an authority. URL and Roots are required.
+type ClientConfig struct {
+	URL   string              // https://HOST:PORT
+	Roots []*x509.Certificate // of the authority
+	// Certificate is the caller's, with its key. nil: the revocation list can be had and nothing else.
+	Certificate *tls.Certificate
+	// Patience is how long an authority that cannot be reached is tried again. Zero: not at all.
+	Patience time.Duration
+}
+
+// Client asks an authority. It is safe for concurrent use. What an authority refuses wraps the errors of package ca,
+// [ErrUnauthenticated] or [ErrForbidden].
+type Client struct{ http *httpapi.Client }
+
+// NewClient returns a client. It dials nothing.
+func NewClient(cfg ClientConfig) (*Client, error) {
+	pool := x509.NewCertPool()
+	for _, r := range cfg.Roots {
+		pool.AddCert(r)
+	}
+	c, err := httpapi.NewClient(cfg.URL, codes, func(host string) *tls.Config {
+		t := &tls.Config{RootCAs: pool, ServerName: host}
+		if cfg.Certificate != nil {
+			t.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cfg.Certificate, nil }
+		}
+		return t
+	})
+	if err != nil {
+		return nil, fmt.Errorf("authority: %w", err)
+	}
+	c.Patience = cfg.Patience
+	return &Client{c}, nil
+}
+
+// Close ends idle connections.
+func (c *Client) Close() { c.http.Close() }
+
+// Issue returns the chain for a request of identity.NewCSR. Options other than zero are an operator's.
+func (c *Client) Issue(ctx context.Context, csr []byte, o ca.IssueOptions) ([][]byte, error) {
+	q := url.Values{}
+	if o.Validity != 0 {
+		q.Set("valid", o.Validity.String())
+	}
+	if o.NewKey {
+		q.Set("newkey", "true")
+	}
+	path := "/v1/certificate"
+	if len(q) > 0 {
+		path += "?" + q.Encode()
+	}
+	return c.chain(ctx, path, csr)
+}
+
+// IssueServer returns the chain for a request of party.Party.ServerRequest.
+func (c *Client) IssueServer(ctx context.Context, request []byte) ([][]byte, error) {
+	return c.chain(ctx, "/v1/server", request)
+}
+
+func (c *Client) chain(ctx context.Context, path string, request []byte) ([][]byte, error) {
+	b, err := c.http.Do(ctx, http.MethodPost, path, request, identity.MaxCredential)
+	if err != nil {
+		return nil, err
+	}
+	cred, err := identity.ParseCredential(b)
+	if err != nil {
+		return nil, fmt.Errorf("authority's answer: %w", err)
+	}
+	return cred.Chain, nil
+}
+
+// Revoke has a name revoked, and returns the revocation list that names it. It makes a Client a platform's Revoker.
+func (c *Client) Revoke(ctx context.Context, id identity.ID) ([]byte, error) {
+	return c.http.Do(ctx, http.MethodPost, "/v1/revoke", []byte(id.String()), identity.MaxCRL)
+}
+
+// CRL returns the newest revocation list. Whoever uses it has identity.Verifier.AddCRL check it.
+func (c *Client) CRL(ctx context.Context) ([]byte, error) {
+	return c.http.Do(ctx, http.MethodGet, "/v1/crl", nil, identity.MaxCRL)
+}

@@ -1,0 +1,202 @@
+package party
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+
+	"github.com/semio-iot/semio/identity"
+	"github.com/semio-iot/semio/internal/atomicfile"
+)
+
+// PEM types.
+const (
+	typeKey         = "PRIVATE KEY"
+	typeRequest     = "CERTIFICATE REQUEST"
+	typeCertificate = "CERTIFICATE"
+	typeEndorsement = "SEMIO ENDORSEMENT"
+	typeAdmission   = "SEMIO ADMISSION"
+	typeCRL         = "X509 CRL"
+)
+
+// maxFile is the longest PEM file to read: a revocation list of the largest size.
+const maxFile = 2 * identity.MaxCRL
+
+type block struct {
+	kind string
+	der  []byte
+}
+
+func encode(blocks ...block) []byte {
+	var out []byte
+	for _, b := range blocks {
+		out = append(out, pem.EncodeToMemory(&pem.Block{Type: b.kind, Bytes: b.der})...)
+	}
+	return out
+}
+
+// decode returns the blocks of b. Text between them, as openssl writes it, is allowed.
+func decode(b []byte) (blocks []block) {
+	for {
+		p, rest := pem.Decode(b)
+		if p == nil {
+			return blocks
+		}
+		blocks = append(blocks, block{p.Type, p.Bytes})
+		b = rest
+	}
+}
+
+func readPEM(path string) ([]block, error) {
+	b, err := (atomicfile.OS{}).ReadFile(path, maxFile)
+	if err != nil {
+		return nil, err
+	}
+	blocks := decode(b)
+	if len(blocks) == 0 {
+		return nil, fmt.Errorf("%s: %w: no PEM block in it", path, ErrFile)
+	}
+	return blocks, nil
+}
+
+func (p *Party) read(name string) ([]block, error) { return readPEM(p.path(name)) }
+
+func readOne(path, kind string) ([]byte, error) {
+	blocks, err := readPEM(path)
+	if err != nil {
+		return nil, err
+	}
+	if len(blocks) != 1 || blocks[0].kind != kind {
+		return nil, fmt.Errorf("%s: %w: want one %q, it has %s", path, ErrFile, kind, kinds(blocks))
+	}
+	return blocks[0].der, nil
+}
+
+func kinds(blocks []block) string {
+	var names []string
+	for _, b := range blocks {
+		names = append(names, fmt.Sprintf("%q", b.kind))
+	}
+	return strings.Join(names, ", ")
+}
+
+// ReadCertificates reads a PEM file of certificates: roots, or a chain, leaf first. It has at least one.
+func ReadCertificates(path string) ([]*x509.Certificate, error) {
+	blocks, err := readPEM(path)
+	if err != nil {
+		return nil, err
+	}
+	var certs []*x509.Certificate
+	for _, b := range blocks {
+		if b.kind != typeCertificate {
+			return nil, fmt.Errorf("%s: %w: want certificates, it has %s", path, ErrFile, kinds(blocks))
+		}
+		c, err := x509.ParseCertificate(b.der)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w: %w", path, ErrFile, err)
+		}
+		certs = append(certs, c)
+	}
+	return certs, nil
+}
+
+// ReadCredential reads a credential.pem, also one of another party. It verifies nothing.
+func ReadCredential(path string) (identity.Credential, error) {
+	blocks, err := readPEM(path)
+	if err != nil {
+		return identity.Credential{}, err
+	}
+	var c identity.Credential
+	for i, b := range blocks {
+		switch {
+		case b.kind == typeCertificate && c.Endorsement == nil:
+			c.Chain = append(c.Chain, b.der)
+		case b.kind == typeEndorsement && i == len(blocks)-1:
+			c.Endorsement = b.der
+		default:
+			return identity.Credential{}, fmt.Errorf("%s: %w: want certificates, then an endorsement; it has %s", path, ErrFile, kinds(blocks))
+		}
+	}
+	if _, err := c.Marshal(); err != nil {
+		return identity.Credential{}, fmt.Errorf("%s: %w: %w", path, ErrFile, err)
+	}
+	return c, nil
+}
+
+// ReadRequest reads a request.pem, and returns DER.
+func ReadRequest(path string) ([]byte, error) { return readOne(path, typeRequest) }
+
+// EncodeRequest returns a certificate request in PEM.
+func EncodeRequest(der []byte) []byte { return encode(block{typeRequest, der}) }
+
+// EncodeCertificates returns certificates in PEM, as ReadCertificates reads them.
+func EncodeCertificates(ders ...[]byte) []byte {
+	var blocks []block
+	for _, der := range ders {
+		blocks = append(blocks, block{typeCertificate, der})
+	}
+	return encode(blocks...)
+}
+
+// ReadAdmission reads an admission.pem.
+func ReadAdmission(path string) ([]byte, error) { return readOne(path, typeAdmission) }
+
+// EncodeAdmission returns a platform's admission in PEM.
+func EncodeAdmission(admission []byte) []byte { return encode(block{typeAdmission, admission}) }
+
+// ReadCRL reads a revocation list in PEM, and returns DER.
+func ReadCRL(path string) ([]byte, error) { return readOne(path, typeCRL) }
+
+// EncodeCRL returns a revocation list in PEM.
+func EncodeCRL(der []byte) []byte { return encode(block{typeCRL, der}) }
+
+// ReadKey reads a P-256 key, PKCS #8 in PEM. [ErrExposed] reports that others can read the file.
+func ReadKey(path string) (*ecdsa.PrivateKey, error) {
+	if err := private(path); err != nil {
+		return nil, err
+	}
+	der, err := readOne(path, typeKey)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(der)
+	parsed, err := x509.ParsePKCS8PrivateKey(der)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, ErrFile) // what x509 says could tell of the key
+	}
+	key, ok := parsed.(*ecdsa.PrivateKey)
+	if !ok || key.Curve != elliptic.P256() {
+		return nil, fmt.Errorf("%s: %w", path, identity.ErrKey)
+	}
+	return key, nil
+}
+
+// WriteKey writes a key as ReadKey reads it, mode 0600.
+func WriteKey(path string, key *ecdsa.PrivateKey) error {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return errors.New("party: key cannot be encoded")
+	}
+	defer clear(der)
+	b := encode(block{typeKey, der})
+	defer clear(b)
+	return atomicfile.Write(path, b, 0o600)
+}
+
+// private reports a file that others can read. Windows has no such bits.
+func private(path string) error {
+	st, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if runtime.GOOS != "windows" && st.Mode().Perm()&0o077 != 0 {
+		return fmt.Errorf("%s: %w (mode %04o)", path, ErrExposed, st.Mode().Perm())
+	}
+	return nil
+}

@@ -1,0 +1,197 @@
+package party
+
+import (
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+
+	"github.com/semio-iot/semio/identity"
+)
+
+// Install takes the certificate chain that the authority issued for the party's request, leaf first, and the roots to trust; nil
+// keeps those of before. Nothing is written unless the chain is this party's and leads to one of the roots. Renewed
+// certificates are installed in the same way.
+func (p *Party) Install(chain [][]byte, roots []*x509.Certificate) error {
+	fail := func(err error) error { return fmt.Errorf("install certificate of %s: %w", p.id, err) }
+	if len(roots) == 0 {
+		roots = p.roots
+	}
+	if len(roots) == 0 {
+		return fail(errors.New("party: no roots; name the authority's root certificate"))
+	}
+	if len(chain) == 0 {
+		return fail(errors.New("party: no certificate in the chain"))
+	}
+	c, err := p.endorsed(chain)
+	if err != nil {
+		return fail(err)
+	}
+	if err := p.check(c, roots); err != nil {
+		return fail(err)
+	}
+	var pem []block
+	for _, r := range roots {
+		pem = append(pem, block{typeCertificate, r.Raw})
+	}
+	if err := p.write(fileRoots, encode(pem...), 0o644); err != nil {
+		return fail(err)
+	}
+	p.roots = roots
+	pem = nil
+	for _, der := range c.Chain {
+		pem = append(pem, block{typeCertificate, der})
+	}
+	if len(c.Endorsement) > 0 {
+		pem = append(pem, block{typeEndorsement, c.Endorsement})
+	}
+	if err := p.write(fileCredential, encode(pem...), 0o644); err != nil {
+		return fail(err)
+	}
+	p.cred = c
+	return nil
+}
+
+// endorsed lets the certified key vouch for the agreement key. The same certificate gives the same bytes.
+func (p *Party) endorsed(chain [][]byte) (identity.Credential, error) {
+	c := identity.Credential{Chain: chain}
+	if p.agreement == nil {
+		return c, nil
+	}
+	leaf, err := x509.ParseCertificate(chain[0])
+	if err != nil {
+		return c, fmt.Errorf("%w: %w", identity.ErrCredential, err)
+	}
+	if !p.signer.PublicKey.Equal(leaf.PublicKey) {
+		return c, fmt.Errorf("%w: it is for another key", ErrForeign)
+	}
+	c.Endorsement, err = identity.Endorse(p.signer, chain[0], p.agreement.PublicKey(), identity.EndorseOptions{})
+	return c, err
+}
+
+func (p *Party) readCredential() error {
+	c, err := ReadCredential(p.path(fileCredential))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	p.cred = c
+	return nil
+}
+
+// InstallAdmission keeps what the platform returned when it admitted the application.
+func (p *Party) InstallAdmission(admission []byte) error {
+	if p.id.Role() != identity.RoleApplication {
+		return fmt.Errorf("install admission: %w: %s is no application", identity.ErrRole, p.id)
+	}
+	if len(admission) == 0 {
+		return fmt.Errorf("install admission: %w: it is empty", ErrFile)
+	}
+	return p.write(fileAdmission, EncodeAdmission(admission), 0o644)
+}
+
+// ServerRequest returns the request (PKCS #10, DER) for the certificate of the platform's TLS server under hosts, DNS names and IP
+// addresses. The server has a key of its own, which the first call makes.
+func (p *Party) ServerRequest(hosts []string) ([]byte, error) {
+	fail := func(err error) ([]byte, error) { return nil, fmt.Errorf("server request of %s: %w", p.id, err) }
+	if p.id.Role() != identity.RolePlatform {
+		return fail(fmt.Errorf("%w: servers have the name of a platform", identity.ErrRole))
+	}
+	if len(hosts) == 0 {
+		return fail(errors.New("party: no host; name what clients dial"))
+	}
+	key, err := p.signingKey(fileServerKey)
+	if err != nil {
+		return fail(err)
+	}
+	t := &x509.CertificateRequest{Subject: pkix.Name{CommonName: p.id.String()}, SignatureAlgorithm: x509.ECDSAWithSHA256}
+	for _, h := range hosts {
+		if ip := net.ParseIP(h); ip != nil {
+			t.IPAddresses = append(t.IPAddresses, ip)
+		} else {
+			t.DNSNames = append(t.DNSNames, h)
+		}
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, t, key)
+	if err != nil {
+		return fail(err)
+	}
+	return der, nil
+}
+
+// InstallServer keeps the certificate chain of the party's TLS server. Nothing is written unless it is for the server's key and leads to
+// one of the party's roots.
+func (p *Party) InstallServer(chain [][]byte) error {
+	fail := func(err error) error { return fmt.Errorf("install server certificate of %s: %w", p.id, err) }
+	key, err := p.readKey(fileServerKey)
+	if err != nil {
+		return fail(err)
+	}
+	if err := p.checkServer(chain, key); err != nil {
+		return fail(err)
+	}
+	var pem []block
+	for _, der := range chain {
+		pem = append(pem, block{typeCertificate, der})
+	}
+	if err := p.write(fileServer, encode(pem...), 0o644); err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+// Server returns the certificate of the party's TLS server, [ErrNoServer] if none was installed.
+func (p *Party) Server() (tls.Certificate, error) {
+	certs, err := ReadCertificates(p.path(fileServer))
+	if errors.Is(err, fs.ErrNotExist) {
+		return tls.Certificate{}, fmt.Errorf("%s: %w", p.path(fileServer), ErrNoServer)
+	}
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	key, err := p.readKey(fileServerKey)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	c := tls.Certificate{PrivateKey: key, Leaf: certs[0]}
+	for _, cert := range certs {
+		c.Certificate = append(c.Certificate, cert.Raw)
+	}
+	if err := p.checkServer(c.Certificate, key); err != nil {
+		return tls.Certificate{}, fmt.Errorf("%s: %w", p.path(fileServer), err)
+	}
+	return c, nil
+}
+
+func (p *Party) checkServer(chain [][]byte, key *ecdsa.PrivateKey) error {
+	v, err := p.Verifier()
+	if err != nil {
+		return err
+	}
+	var certs []*x509.Certificate
+	for _, der := range chain {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			return fmt.Errorf("%w: %w", identity.ErrCredential, err)
+		}
+		certs = append(certs, c)
+	}
+	if len(certs) == 0 {
+		return errors.New("party: no certificate in the chain")
+	}
+	id, err := v.VerifyServer(certs, certs[0].Subject.CommonName) // its own name is among its hosts
+	if err != nil {
+		return err
+	}
+	if id.ID != p.id || !key.PublicKey.Equal(certs[0].PublicKey) {
+		return fmt.Errorf("%w: it is for another name or key", ErrForeign)
+	}
+	return nil
+}
