@@ -167,7 +167,7 @@ func TestSimulateNoneFailed(t *testing.T) {
 	require.Less(t, first.Rate, 1e-12)
 	for _, e := range got.Estimates[1:] {
 		require.Zero(t, e.Rate)
-		require.InEpsilon(t, first.Rate*3/120, e.High, 1e-9)
+		require.InEpsilon(t, first.High*3/120, e.High, 1e-9)
 	}
 	require.Contains(t, got.Estimates[3].String(), "none failed; below")
 }
