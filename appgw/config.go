@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/semio-iot/semio/e2e"
 	"github.com/semio-iot/semio/identity"
 	"github.com/semio-iot/semio/internal/control"
 	"github.com/semio-iot/semio/internal/delivery"
@@ -93,7 +94,7 @@ type Config struct {
 	// replaces it.
 	Admission []byte
 
-	// Broker is the URL of the platform's broker (mqtts, wss, mqtt or ws), dialled with the certificate and Signer. Link is
+	// Broker is the URL of the platform's broker (mqtts or wss), dialled with the certificate and Signer. Link is
 	// the host's own client instead. Exactly one of them is set.
 	Broker string
 	Link   Link
@@ -118,6 +119,14 @@ type Config struct {
 	// WithoutClaimCode lets stickers without a claim code connect, as in the paper. What it gives away: whoever commands platform and
 	// certificate authority together can then pose as the device.
 	WithoutClaimCode bool
+
+	// Profile of the end-to-end protocol with every device; it must be the one that the devices were produced with. Default
+	// e2e.ProfileEphemeral. It is part of the keys, so nobody on the way can change it.
+	Profile e2e.Profile
+
+	// Suites of the end-to-end protocol in the order of preference, offered to devices and chosen from among theirs; default
+	// e2e.SuiteCTRHMAC alone. Keep it among them while there are devices that have no other.
+	Suites []e2e.Suite
 
 	// MaxQueue bounds the events that wait for one device. Default: that of package delivery.
 	MaxQueue int

@@ -33,8 +33,9 @@ func (g *Gateway) newDevice(id identity.DeviceID, r deviceRecord) (*device, erro
 	d := &device{id: id, binding: binding, chain: r.Credential.Chain}
 	cfg := e2e.Config{
 		Self: g.self, Key: g.cfg.Key, Remote: verified, Binding: binding,
-		RequirePSK: !g.cfg.WithoutClaimCode,
-		Epochs:     newEpochs(g.cfg.Store, binding),
+		RequirePSK: !g.cfg.WithoutClaimCode, Profile: g.cfg.Profile, Suites: g.cfg.Suites,
+		Prekeys: g.prekeys, RequirePrekey: true,
+		Epochs: newEpochs(g.cfg.Store, binding),
 	}
 	if len(r.PSK) == 0 && cfg.RequirePSK {
 		return d, nil

@@ -2,6 +2,7 @@ package appgw
 
 import (
 	"context"
+	"crypto/ecdh"
 	"crypto/ecdsa"
 	"errors"
 	"fmt"
@@ -30,6 +31,7 @@ type Gateway struct {
 	topics   control.Topics
 	link     link.Link
 	client   *control.Client
+	prekeys  *prekeys
 	inbound  chan inbound // to Events
 	wentUp   chan struct{}
 	calls    *delivery.Pool
@@ -112,6 +114,9 @@ func open(ctx context.Context, cfg Config) (*Gateway, error) {
 			return nil, err
 		}
 	}
+	g.prekeys = &prekeys{memory: g.memory, sign: func(number uint32, expires time.Time, key *ecdh.PublicKey) ([]byte, error) {
+		return e2e.SignPrekey(cfg.Signer, g.self, number, expires, key)
+	}}
 	g.client, err = control.NewClient(control.ClientConfig{
 		Self: g.self, Signer: cfg.Signer, Platform: platform, Peer: peer, Binding: bundle.Binding, Verifier: verifier,
 		Publish: func(ctx context.Context, record []byte) error {
@@ -119,6 +124,7 @@ func open(ctx context.Context, cfg Config) (*Gateway, error) {
 		},
 		Apply:   g.apply,
 		KeepCRL: g.keepCRL,
+		Prekey:  g.offer,
 		Logger:  g.log,
 	})
 	if err != nil {

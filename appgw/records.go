@@ -36,11 +36,12 @@ func keyDevice(d identity.DeviceID) string { return "device/" + d.String() }
 func keyClaim(d identity.DeviceID) string  { return "claim/" + d.String() }
 func keyTomb(b e2e.BindingID) string       { return "tomb/" + b.String() }
 func keyEpoch(b e2e.BindingID) string      { return "epoch/" + b.String() }
+func keyRestored(b e2e.BindingID) string   { return "restored/" + b.String() }
 
 // bindingKeys are the prefixes of everything that ends with a binding.
 func bindingKeys(b e2e.BindingID) []string {
 	id := b.String()
-	return []string{keyEpoch(b), "next/" + id, "mark/" + id + "/", "out/" + id + "/"}
+	return []string{keyEpoch(b), keyRestored(b), "next/" + id, "mark/" + id + "/", "out/" + id + "/"}
 }
 
 // alive fails for a binding that has ended. What still runs of it, a handler that takes its time for example, must not write behind the

@@ -31,7 +31,10 @@ var (
 //	claim/<device>                 locked: pre-shared key of a connection that was asked for
 //	device/<device>                locked: deviceRecord
 //	epoch/<binding>                issued u64 ‖ accepted u64
+//	restored/<binding>             empty: the store came from a backup, and the other side has not yet proved to be alive
 //	tomb/<binding>                 accepted u64: a binding that has ended
+//	prekey/<number, 8 hex>         locked: prekeyRecord
+//	prekeys                        u64: highest number of a prekey
 //	next/<binding>, mark/<binding>/<n>   u64
 //	out/<binding>/<seq, 16 hex>    locked: frame
 const StoreSchema = "semio appgw 1"

@@ -3,6 +3,7 @@ package appgw_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -34,6 +35,7 @@ type system struct {
 
 	root    *roottest.KeyRoot
 	flash   string
+	options devicegw.ProduceOptions
 	sticker identity.Sticker
 
 	mu        sync.Mutex // guards what follows
@@ -42,19 +44,29 @@ type system struct {
 	claimKey  []byte
 	device    controltest.Party // credential only
 	seen      [][]byte          // every publication
+	up        [][]byte          // the device's for the application
 	fate      func(linkmem.Publication) linkmem.Fate
 }
 
 // bubble runs a test in a synctest bubble with a system of its own.
 func bubble(t *testing.T, f func(*testing.T, *system)) {
 	t.Helper()
+	bubbleOf(t, devicegw.ProduceOptions{}, f)
+}
+
+// bubbleOf is bubble with a device that is produced with options.
+func bubbleOf(t *testing.T, options devicegw.ProduceOptions, f func(*testing.T, *system)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		s := &system{t: t, world: controltest.NewWorld(t), store: appgw.NewMemStore(), flash: t.TempDir()}
+		s := &system{t: t, world: controltest.NewWorld(t), store: appgw.NewMemStore(), flash: t.TempDir(), options: options}
 		s.broker = linkmem.New(linkmem.Options{
 			Tap: func(p linkmem.Publication) {
 				s.mu.Lock()
 				defer s.mu.Unlock()
 				s.seen = append(s.seen, p.Payload)
+				if strings.HasSuffix(p.Topic, "/up") {
+					s.up = append(s.up, p.Payload)
+				}
 			},
 			Fate: func(p linkmem.Publication) linkmem.Fate {
 				s.mu.Lock()
@@ -114,7 +126,7 @@ func (s *system) produce() {
 	require.NoError(t, err)
 	s.device = controltest.Party{Credential: reg.Credential, Verified: v}
 	s.claimKey, s.sticker = reg.ClaimKey, p.Sticker()
-	require.NoError(t, p.Complete(ctx, s.platform.Admit(v), devicegw.ProduceOptions{}))
+	require.NoError(t, p.Complete(ctx, s.platform.Admit(v), s.options))
 }
 
 // decide is the platform's policy: the claim proof must be right, a device has one application.
@@ -207,6 +219,12 @@ func (s *system) startApp(change func(*appgw.Config)) (gw *appgw.Gateway, stop f
 
 // startDevice is a power-up of the device.
 func (s *system) startDevice(change func(*devicegw.Config)) (gw *devicegw.Gateway, stop func()) {
+	gw = s.openDevice(change)
+	return gw, s.background(gw.Run)
+}
+
+// openDevice is startDevice before Run.
+func (s *system) openDevice(change func(*devicegw.Config)) (gw *devicegw.Gateway) {
 	nvm, err := devicegw.OpenFileNVM(s.flash)
 	require.NoError(s.t, err)
 	cfg := devicegw.Config{Root: s.root, NVM: nvm, Link: s.broker.Client("D-7F3K2"), Now: time.Now}
@@ -215,5 +233,5 @@ func (s *system) startDevice(change func(*devicegw.Config)) (gw *devicegw.Gatewa
 	}
 	gw, err = devicegw.Open(s.t.Context(), cfg)
 	require.NoError(s.t, err)
-	return gw, s.background(gw.Run)
+	return gw
 }

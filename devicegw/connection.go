@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/semio-iot/semio/e2e"
@@ -22,7 +23,8 @@ type connection struct {
 	epochs   *epochs
 	box      *outbox
 	channel  *delivery.Channel
-	up, down string // topics
+	prekey   atomic.Uint32 // number of the application's prekey in use, 0: none
+	up, down string        // topics
 }
 
 // newConnection verifies the application and reads what the binding has in memory. It writes nothing that matters. An application that
@@ -40,10 +42,17 @@ func (g *Gateway) newConnection(ctx context.Context, rec appRecord) (*connection
 	}
 	c.peer, err = e2e.NewPeer(e2e.Config{
 		Self: g.self, Key: g.cfg.Root.KeyExchanger(), Remote: app, Binding: rec.Binding,
-		PSK: g.psk, RequirePSK: g.rec.RequirePSK, Profile: g.rec.Profile, Epochs: c.epochs,
+		PSK: g.psk, RequirePSK: g.rec.RequirePSK, Profile: g.rec.Profile, Suites: g.cfg.Suites, Epochs: c.epochs,
+		RequirePrekey: true,
 	})
 	if err != nil {
 		return nil, err
+	}
+	if g.rec.Profile == e2e.ProfileEphemeral {
+		if err := c.loadPrekey(ctx, g.nvm, rec.Binding); err != nil {
+			c.peer.Wipe()
+			return nil, err
+		}
 	}
 	c.box = newOutbox(g.nvm, rec.Binding, g.log)
 	c.channel, err = delivery.Open(delivery.Config{

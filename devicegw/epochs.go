@@ -11,7 +11,7 @@ import (
 // epochAhead is how many epochs one write to NVM reserves. A restart loses at most as many; the peers accept jumps.
 const epochAhead = 8
 
-// epochs is e2e.Epochs over one record. It is bound to one binding by the lock's label.
+// epochs is e2e.RestorableEpochs over one record. It is bound to one binding by the lock's label.
 type epochs struct {
 	nvm   locked
 	name  string
@@ -23,7 +23,7 @@ type epochs struct {
 	closed bool
 }
 
-var _ e2e.Epochs = (*epochs)(nil)
+var _ e2e.RestorableEpochs = (*epochs)(nil)
 
 // openEpochs also tells whether there was a record.
 func openEpochs(ctx context.Context, l locked, name string, scope e2e.BindingID) (*epochs, bool, error) {
@@ -69,6 +69,33 @@ func (e *epochs) AcceptEpoch(epoch uint64) error {
 	}
 	return nil
 }
+
+// SkipEpochs implements e2e.RestorableEpochs: the peer has seen epochs that this memory does not know.
+func (e *epochs) SkipEpochs(highest uint64) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return ErrNotConnected
+	}
+	if highest <= e.last {
+		return nil
+	}
+	if highest > e.rec.Reserved {
+		next := e.rec
+		next.Reserved = highest
+		if err := e.save(next); err != nil {
+			return fmt.Errorf("skip epochs: %w", err)
+		}
+	}
+	e.last = highest
+	return nil
+}
+
+// AcceptEcho implements e2e.RestorableEpochs.
+func (e *epochs) AcceptEcho(epoch uint64) error { return e.AcceptEpoch(epoch) }
+
+// Restored implements e2e.RestorableEpochs. A device does not know that its memory was put back.
+func (e *epochs) Restored() (bool, error) { return false, nil }
 
 // save has no context: an epoch must not be given up half-way because a caller lost patience.
 func (e *epochs) save(next epochRecord) error {

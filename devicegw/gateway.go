@@ -80,8 +80,13 @@ type Config struct {
 	DropOldest bool
 
 	// EarlyData puts a waiting event into the first message of a new session, which saves a round trip to a device that wakes
-	// for one message. Early data has no forward secrecy; package e2e says what else it lacks.
+	// for one message. It is done under the application's prekey alone (package e2e), which comes with the platform's answers: until the
+	// device has one, and in ProfileStatic, the event waits for the session. Only the epoch protects early data from replay.
 	EarlyData bool
+
+	// Suites of the end-to-end protocol with the application in the order of preference; default e2e.SuiteCTRHMAC alone. The
+	// application needs one of them.
+	Suites []e2e.Suite
 
 	// Poll is the time between regular questions to the platform; default 10 minutes. Nudges and connects ask at once.
 	Poll time.Duration
@@ -127,6 +132,7 @@ type Gateway struct {
 	changed   chan struct{}
 	lastErr   error
 	retiring  bool
+	started   bool // Run was called
 }
 
 // Open reads the memory, verifies everything in it against the pinned roots and this root of trust, and starts nothing; [Gateway.Run]
@@ -275,6 +281,9 @@ func (g *Gateway) openPlatform(ctx context.Context) error {
 		Time:    g.keepTime,
 		Poll:    g.cfg.Poll,
 		Logger:  g.log,
+
+		HeldPrekey: g.heldPrekey,
+		TakePrekey: g.takePrekey,
 	})
 	return err
 }

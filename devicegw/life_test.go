@@ -246,3 +246,14 @@ func TestOpenRefuses(t *testing.T) {
 		require.ErrorIs(t, open(func(*devicegw.Config) {}), devicegw.ErrDamaged)
 	})
 }
+
+// A main that calls Run in a loop is told, and does not crash.
+func TestRunIsCalledOnce(t *testing.T) {
+	w := newWorld(t)
+	gw, err := devicegw.Open(t.Context(), w.config())
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.NoError(t, gw.Run(ctx))
+	require.ErrorContains(t, gw.Run(ctx), "open the gateway again")
+}

@@ -12,7 +12,7 @@ import (
 )
 
 // locked is an NVM behind the root: what is put through it can be read and changed by this device only. What it cannot
-// see is an old state of the whole memory put back; the platform and the peers refuse that by their epochs.
+// see is an older value under the same name put back (docs/threat-model.md says what that does).
 type locked struct {
 	root Root
 	nvm  NVM

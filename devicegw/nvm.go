@@ -95,6 +95,7 @@ const (
 	nameRevoked    = "revoked"    // and a number: a revocation list each
 	namePlatform   = "epoch-platform"
 	nameApp        = "epoch-app"
+	namePrekey     = "prekey" // the application's newest, a bundle
 	nameMarks      = "marks"  // of the delivery channel
 	nameOutbox     = "outbox" // and a number: a frame each
 
@@ -115,7 +116,7 @@ func slotNames() []string {
 
 // allNames are all values that a device has, the most secret first.
 func allNames() []string {
-	names := []string{nameHelper, nameProduction, nameCredential, nameIdentity, nameState, namePlatform, nameApp, nameMarks}
+	names := []string{nameHelper, nameProduction, nameCredential, nameIdentity, nameState, namePlatform, nameApp, namePrekey, nameMarks}
 	names = append(names, slotNames()...)
 	for slot := range revokedSlots {
 		names = append(names, revokedName(slot))

@@ -206,7 +206,7 @@ func (o *outbox) reopen() {
 
 // clearBinding deletes what belongs to the application's binding, whichever it is. The caller has put the state that ends it.
 func clearBinding(ctx context.Context, nvm NVM) error {
-	names, err := present(ctx, nvm, append(slotNames(), nameMarks, nameApp))
+	names, err := present(ctx, nvm, append(slotNames(), nameMarks, nameApp, namePrekey))
 	if err != nil {
 		return err
 	}

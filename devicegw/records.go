@@ -283,7 +283,7 @@ func parseFrameRecord(data []byte) (frameRecord, error) {
 	return r, p.done()
 }
 
-// listRecord is one revocation list, which its authority has signed.
+// listRecord is something that others have signed: a revocation list, a prekey bundle.
 type listRecord []byte
 
 func (l listRecord) marshal() ([]byte, error) {

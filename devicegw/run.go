@@ -17,6 +17,13 @@ const ackGrace = 2 * time.Second
 // Run keeps the device connected until ctx ends, and returns nil once everything that it started has ended. It returns
 // [ErrRetired] when the device has been wiped, and the link's error when connecting cannot succeed by waiting. It is called once.
 func (g *Gateway) Run(ctx context.Context) error {
+	g.mu.Lock()
+	again := g.started
+	g.started = true
+	g.mu.Unlock()
+	if again {
+		return errors.New("devicegw: Run was called before: open the gateway again")
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup

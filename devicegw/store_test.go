@@ -285,6 +285,33 @@ func TestEpochs(t *testing.T) {
 		require.NoError(t, open(t, fsys, bindingB).AcceptEpoch(1))
 	})
 
+	t.Run("skips what the peer has seen", func(t *testing.T) {
+		fsys := crashfs.New("/nvm")
+		e := open(t, fsys, bindingA).(e2e.RestorableEpochs)
+		_, err := e.NextEpoch()
+		require.NoError(t, err)
+		began := fsys.Ops()
+		require.NoError(t, e.SkipEpochs(1000))
+		require.NoError(t, e.SkipEpochs(500))
+		skipped := fsys.Ops()
+		n, err := e.NextEpoch()
+		require.NoError(t, err)
+		require.Equal(t, uint64(1001), n)
+		require.NoError(t, e.AcceptEcho(4))
+		require.ErrorIs(t, e.AcceptEpoch(4), e2e.ErrStaleEpoch)
+		for c := range fsys.Crashes() {
+			if c.After < began {
+				continue
+			}
+			n, err := open(t, c.FS, bindingA).NextEpoch()
+			require.NoError(t, err)
+			require.Greater(t, n, uint64(1), "%v", c)
+			if c.After >= skipped {
+				require.Greater(t, n, uint64(1000), "%v", c)
+			}
+		}
+	})
+
 	t.Run("a failing memory gives no epoch", func(t *testing.T) {
 		fsys := crashfs.New("/nvm")
 		e := open(t, fsys, bindingA)

@@ -19,21 +19,27 @@ type aead interface {
 	open(dst []byte, counter uint32, header, sealed []byte) ([]byte, bool)
 }
 
-// implemented says whether this version speaks s.
-func (s Suite) implemented() bool { return s == SuiteCTRHMAC }
-
 // newAEAD splits keys into SEK ‖ SAK ‖ IV. th is the transcript hash that every tag covers; it binds a record to its
 // handshake even where two of them had the same keys.
-func newAEAD(s Suite, keys []byte, th [hashSize]byte) (aead, error) {
-	switch s {
-	case SuiteCTRHMAC:
-		return newCTRHMAC(keys, th)
-	default:
-		return nil, fmt.Errorf("e2e: suite 0x%02x is not supported", byte(s))
+func newAEAD(s Suite, keys []byte, th [hashSize]byte) (a aead, err error) {
+	if s.gcm() {
+		a, err = newGCM(keys, th)
+	} else {
+		a, err = newCTRHMAC(keys, th)
 	}
+	if err != nil {
+		return nil, err
+	}
+	return watch(a, keys), nil
 }
 
-// ctrHMAC is suite 0x01. Its buffers and its HMAC are kept and reset: making them anew for each message would cost more
+// nonceOf is the nonce of a message: IV with its last four bytes xor counter.
+func nonceOf(iv [ivSize]byte, counter uint32) [ivSize]byte {
+	binary.BigEndian.PutUint32(iv[8:], binary.BigEndian.Uint32(iv[8:])^counter)
+	return iv
+}
+
+// ctrHMAC is for suites 0x01 and 0x03. Its buffers and its HMAC are kept and reset: making them anew for each message would cost more
 // than the hash. So would cloning an HMAC that has read the transcript hash already, which is half a block and saves none.
 type ctrHMAC struct {
 	block cipher.Block
@@ -60,14 +66,9 @@ func newCTRHMAC(keys []byte, th [hashSize]byte) (*ctrHMAC, error) {
 // bytes of block counter. NewCTR allocates; counting with block.Encrypt would not, and be 100 ns faster for a short message, but
 // raw AES is no approved service of Go's FIPS 140-3 module, and NewCTR is.
 func (c *ctrHMAC) stream(counter uint32) cipher.Stream {
-	nonceFor(&c.nonce, &c.iv, counter)
+	nonce := nonceOf(c.iv, counter)
+	copy(c.nonce[:], nonce[:]) // and four bytes that stay 0
 	return cipher.NewCTR(c.block, c.nonce[:])
-}
-
-func nonceFor(nonce *[aes.BlockSize]byte, iv *[ivSize]byte, counter uint32) {
-	copy(nonce[:], iv[:])
-	binary.BigEndian.PutUint32(nonce[8:12], binary.BigEndian.Uint32(iv[8:12])^counter)
-	clear(nonce[12:])
 }
 
 func (c *ctrHMAC) tag(header, ciphertext []byte) []byte {

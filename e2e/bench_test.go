@@ -23,51 +23,58 @@ func (x *pair) fresh(b *testing.B, n int) {
 	}
 }
 
-func BenchmarkSeal(b *testing.B) {
-	for _, size := range sizes {
-		b.Run(fmt.Sprint(size), func(b *testing.B) {
-			x := newPair(b)
-			msg, out := make([]byte, size), make([]byte, 0, size+e2e.Overhead)
-			b.SetBytes(int64(size))
-			b.ReportAllocs()
-			for n := 0; b.Loop(); n++ {
-				x.fresh(b, n)
-				if _, err := x.dev.Seal(x.now, out, msg); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
+func perSuite(b *testing.B, run func(b *testing.B, suite e2e.Suite, size int)) {
+	for _, suite := range suites() {
+		if suite > e2e.SuiteGCM {
+			continue // its records are those of a suite without ML-KEM
+		}
+		for _, size := range sizes {
+			b.Run(fmt.Sprintf("suite=0x%02x/size=%d", byte(suite), size), func(b *testing.B) { run(b, suite, size) })
+		}
 	}
 }
 
-func BenchmarkOpen(b *testing.B) {
-	for _, size := range sizes {
-		b.Run(fmt.Sprint(size), func(b *testing.B) {
-			x := newPair(b)
-			msg, in := make([]byte, size), make([]byte, 0, size+e2e.Overhead)
-			var records [][]byte
-			b.SetBytes(int64(size))
-			b.ReportAllocs()
-			for n := 0; b.Loop(); n++ {
-				x.fresh(b, n)
-				if n%256 == 0 {
-					b.StopTimer()
-					records = records[:0]
-					for range 256 {
-						r, err := x.dev.Seal(x.now, nil, msg)
-						if err != nil {
-							b.Fatal(err)
-						}
-						records = append(records, r)
-					}
-					b.StartTimer()
-				}
-				if _, err := x.app.ReceiveInto(x.now, in, records[n%256]); err != nil {
-					b.Fatal(err)
-				}
+func BenchmarkSeal(b *testing.B) {
+	perSuite(b, func(b *testing.B, suite e2e.Suite, size int) {
+		x := newPair(b, withSuites(suite))
+		msg, out := make([]byte, size), make([]byte, 0, size+e2e.Overhead)
+		b.SetBytes(int64(size))
+		b.ReportAllocs()
+		for n := 0; b.Loop(); n++ {
+			x.fresh(b, n)
+			if _, err := x.dev.Seal(x.now, out, msg); err != nil {
+				b.Fatal(err)
 			}
-		})
-	}
+		}
+	})
+}
+
+func BenchmarkOpen(b *testing.B) {
+	perSuite(b, func(b *testing.B, suite e2e.Suite, size int) {
+		x := newPair(b, withSuites(suite))
+		msg, in := make([]byte, size), make([]byte, 0, size+e2e.Overhead)
+		var records [][]byte
+		b.SetBytes(int64(size))
+		b.ReportAllocs()
+		for n := 0; b.Loop(); n++ {
+			x.fresh(b, n)
+			if n%256 == 0 {
+				b.StopTimer()
+				records = records[:0]
+				for range 256 {
+					r, err := x.dev.Seal(x.now, nil, msg)
+					if err != nil {
+						b.Fatal(err)
+					}
+					records = append(records, r)
+				}
+				b.StartTimer()
+			}
+			if _, err := x.app.ReceiveInto(x.now, in, records[n%256]); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }
 
 // BenchmarkBare is what suite 0x01 costs without a protocol around it.
@@ -92,10 +99,14 @@ func BenchmarkBare(b *testing.B) {
 }
 
 func BenchmarkHandshake(b *testing.B) {
-	x := newPair(b)
-	b.ReportAllocs()
-	for b.Loop() {
-		x.establish(b)
+	for _, suite := range suites() {
+		b.Run(fmt.Sprintf("suite=0x%02x", byte(suite)), func(b *testing.B) {
+			x := newPair(b, withSuites(suite))
+			b.ReportAllocs()
+			for b.Loop() {
+				x.establish(b)
+			}
+		})
 	}
 }
 
@@ -120,37 +131,77 @@ func BenchmarkExchange(b *testing.B) {
 
 // BenchmarkJunkInit refuses an INIT that has everything right but the outer MAC.
 func BenchmarkJunkInit(b *testing.B) {
-	x := newPair(b)
-	init, err := x.dev.Initiate(x.now, nil)
-	require.NoError(b, err)
-	init[len(init)-1] ^= 1
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := x.app.Receive(x.now, init); err != e2e.ErrUnauthentic {
-			b.Fatal(err)
-		}
+	for _, suite := range []e2e.Suite{e2e.SuiteCTRHMAC, e2e.SuiteCTRHMACKEM} {
+		b.Run(fmt.Sprintf("suite=0x%02x", byte(suite)), func(b *testing.B) {
+			x := newPair(b, withSuites(suite))
+			init, err := x.dev.Initiate(x.now, nil)
+			require.NoError(b, err)
+			init[len(init)-1] ^= 1
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := x.app.Receive(x.now, init); err != e2e.ErrUnauthentic {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 
 func TestAllocations(t *testing.T) {
-	x := newPair(t).establish(t)
-	msg, out, in := make([]byte, 64), make([]byte, 0, 200), make([]byte, 0, 200)
-	var rec []byte
-	n := testing.AllocsPerRun(1000, func() {
-		var err error
-		if rec, err = x.dev.Seal(x.now, out, msg); err != nil {
-			t.Fatal(err)
-		}
-	})
-	require.LessOrEqual(t, n, 1.0, "Seal")
-	n = testing.AllocsPerRun(1000, func() {
-		var err error
-		if rec, err = x.dev.Seal(x.now, out, msg); err != nil {
-			t.Fatal(err)
-		}
-		if _, err = x.app.ReceiveInto(x.now, in, rec); err != nil {
-			t.Fatal(err)
-		}
-	})
-	require.LessOrEqual(t, n, 2.0, "Seal and ReceiveInto")
+	for _, suite := range suites() {
+		t.Run(fmt.Sprintf("0x%02x", byte(suite)), func(t *testing.T) {
+			allowed := 1.0 // NewCTR
+			if suite == e2e.SuiteGCM || suite == e2e.SuiteGCMKEM {
+				allowed = 0
+			}
+			x := newPair(t, withSuites(suite)).establish(t)
+			msg, out, in := make([]byte, 64), make([]byte, 0, 200), make([]byte, 0, 200)
+			var rec []byte
+			n := testing.AllocsPerRun(1000, func() {
+				var err error
+				if rec, err = x.dev.Seal(x.now, out, msg); err != nil {
+					t.Fatal(err)
+				}
+			})
+			require.LessOrEqual(t, n, allowed, "Seal")
+			n = testing.AllocsPerRun(1000, func() {
+				var err error
+				if rec, err = x.dev.Seal(x.now, out, msg); err != nil {
+					t.Fatal(err)
+				}
+				if _, err = x.app.ReceiveInto(x.now, in, rec); err != nil {
+					t.Fatal(err)
+				}
+			})
+			require.LessOrEqual(t, n, 2*allowed, "Seal and ReceiveInto")
+		})
+	}
+}
+
+// BenchmarkEarlyData is INIT and RESP of a device with one message, both sides, with and without a prekey.
+func BenchmarkEarlyData(b *testing.B) {
+	for _, prekey := range []bool{false, true} {
+		b.Run(fmt.Sprintf("prekey=%v", prekey), func(b *testing.B) {
+			keys := memPrekeys{7: prekey7}
+			x := newPair(b, func(c *e2e.Config, _ *[]byte) { c.Prekeys = keys })
+			if prekey {
+				require.NoError(b, x.dev.UsePrekey(prekeyOf(x, 7, prekey7)))
+			}
+			msg := []byte("21.5 degrees")
+			b.ReportAllocs()
+			for b.Loop() {
+				init, err := x.dev.Initiate(x.now, msg)
+				if err != nil {
+					b.Fatal(err)
+				}
+				ev, err := x.app.Receive(x.now, init)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := x.dev.Receive(x.now, ev.Reply); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }

@@ -6,7 +6,7 @@ import (
 )
 
 // Seal appends a DATA record with plaintext to dst. Publish records in the order in which they were sealed: a receiver takes
-// gaps, but nothing older than the newest. An empty plaintext confirms the session or keeps it alive and is not delivered.
+// gaps, but nothing older than the newest, unless it has Config.Windowed. An empty plaintext confirms the session or keeps it alive and is not delivered.
 // dst and plaintext must not overlap. On an error dst comes back as it was.
 func (p *Peer) Seal(now time.Time, dst, plaintext []byte) ([]byte, error) {
 	p.mu.Lock()
@@ -163,7 +163,7 @@ func (p *Peer) expire(now time.Time) {
 	if p.previous == nil && p.next == nil {
 		return // so it is for almost every message
 	}
-	replaced := p.current != nil && p.current.received > 0 && now.Sub(p.tookOver) >= p.limits.Linger
+	replaced := p.current != nil && p.current.seen.next > 0 && now.Sub(p.tookOver) >= p.limits.Linger
 	if s := p.previous; s != nil && (replaced || p.limits.expired(s, now)) {
 		p.drop(s)
 	}

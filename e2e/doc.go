@@ -26,7 +26,8 @@
 // The initiator seals after RESP ([KindEstablished]), and its Event.Reply, an empty DATA record, tells the responder so. The
 // responder keeps sealing on the session before until the first DATA of the new one arrives (KindEstablished, or KindData
 // with Switched); before its first session it has none. Keys live in RAM only: after a restart there is no session, and what
-// was under way has to be sent again by the layer above, which numbers its messages. Only two numbers are durable ([Epochs]).
+// was under way has to be sent again by the layer above, which numbers its messages. Only two numbers are durable ([Epochs]); a side
+// that lost them comes back by CHALLENGE and echo ([ChallengeError], [RestorableEpochs]).
 //
 // # Records
 //
@@ -39,8 +40,9 @@
 //
 // INIT and RESP, with the binding's hint in the place of the session ID and zero for generation and counter:
 //
-//	INIT  header 16 | epoch 8 | offered suites 2 | [echo 16] | point 33 | enc(caps 4 | early data) | tag 16 | mac1 16
-//	RESP  header 16 | point 33 | enc(caps 4 | data) | tag 16
+//	INIT  header 16 | epoch 8 | offered suites 2 | [echo 16] | [prekey 4] | point 33 | [ML-KEM key 1184] | enc(caps 4 | early data) | tag 16 | mac1 16
+//	RESP  header 16 | point 33 | [ML-KEM ciphertext 1088] | enc(caps 4 | data) | tag 16
+//	CHALLENGE  header 16 | SHA-256(INIT) 16 | nonce 16 | highest epoch 8 | mac 16
 //
 // # What it promises, and what not
 //
@@ -48,8 +50,8 @@
 // impersonation towards whose agreement key was stolen. With a pre-shared key all of it holds although the certificate authority
 // helps the attacker.
 //
-// Early data and one-shot requests have no forward secrecy, are open to whoever stole the responder's agreement key (and knows the
-// pre-shared key), and are protected from replay by the epoch alone: a request that changes something carries a signature over
+// Early data without a [Prekey] and one-shot requests have no forward secrecy, are open to whoever stole the responder's agreement key
+// (and knows the pre-shared key), and are protected from replay by the epoch alone: a request that changes something carries a signature over
 // [Exchange.Transcript]. Lengths, times and the binding's hint are visible. Delivery is not promised; a record is lost or
 // delivered once.
 package e2e

@@ -9,8 +9,8 @@ import (
 // Epochs is what must outlive RAM for one binding: two numbers. All methods may be called from any goroutine, never two of one
 // peer at the same time, and must not call back into the [Peer].
 //
-// An implementation that forgets (a restored backup) must not be used again with the binding: an old INIT could be delivered
-// twice. Storage that may have been rolled back has to be given up and the pair commissioned again.
+// An implementation that forgets (a restored backup) could have an old INIT delivered twice. Whose storage can be restored
+// implements [RestorableEpochs], and has every binding marked after it happened.
 type Epochs interface {
 	// NextEpoch returns a number greater than any it returned before in this binding, and at least 1. The number is
 	// durable (written and synced) before NextEpoch returns: else a power cut could use it twice.
@@ -22,15 +22,41 @@ type Epochs interface {
 	AcceptEpoch(epoch uint64) error
 }
 
+// RestorableEpochs is what Epochs implement to come back after their numbers were set back: a backup was restored, a disk lost
+// what it had promised to keep. All methods are durable before they return nil.
+type RestorableEpochs interface {
+	Epochs
+
+	// Restored says whether the numbers were marked as restored, and AcceptEcho was not called since.
+	Restored() (bool, error)
+
+	// AcceptEcho is AcceptEpoch for an INIT that proved to be new by echoing our CHALLENGE. It ends Restored, in the same
+	// write.
+	AcceptEcho(epoch uint64) error
+
+	// SkipEpochs makes every NextEpoch from now on return more than highest: the peer has seen that epoch of ours.
+	SkipEpochs(highest uint64) error
+}
+
 const maxEpochJump = 1 << 32
 
-// CheckEpoch is the rule of [Epochs.AcceptEpoch]: epoch must be greater than highest (0: none seen) by at most 2^32.
+// EpochError is an epoch that cannot be accepted: it Is ErrStaleEpoch or ErrEpochJump.
+type EpochError struct {
+	Epoch, Highest uint64 // of the record, and seen before
+	err            error
+}
+
+func (e *EpochError) Error() string { return fmt.Sprintf("%v: %d after %d", e.err, e.Epoch, e.Highest) }
+func (e *EpochError) Unwrap() error { return e.err }
+
+// CheckEpoch is the rule of [Epochs.AcceptEpoch]: epoch must be greater than highest (0: none seen) by at most 2^32. Its error is an
+// [EpochError].
 func CheckEpoch(highest, epoch uint64) error {
 	if epoch <= highest {
-		return fmt.Errorf("%w: %d after %d", ErrStaleEpoch, epoch, highest)
+		return &EpochError{epoch, highest, ErrStaleEpoch}
 	}
 	if epoch-highest > maxEpochJump {
-		return fmt.Errorf("%w: %d after %d", ErrEpochJump, epoch, highest)
+		return &EpochError{epoch, highest, ErrEpochJump}
 	}
 	return nil
 }
@@ -57,7 +83,7 @@ func (w EpochWindow) Check(epoch uint64) error {
 	}
 	behind := w.Highest - epoch
 	if epoch == 0 || behind >= epochWindowWidth {
-		return fmt.Errorf("%w: %d, highest is %d", ErrStaleEpoch, epoch, w.Highest)
+		return &EpochError{epoch, w.Highest, ErrStaleEpoch}
 	}
 	if w.Bits>>behind&1 == 1 {
 		return fmt.Errorf("%w: epoch %d is used", ErrReplay, epoch)

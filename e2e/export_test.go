@@ -2,8 +2,11 @@ package e2e
 
 import (
 	"crypto/ecdh"
+	"crypto/mlkem"
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
+	"time"
 )
 
 // What tests reach into. Nothing of it exists outside of test binaries.
@@ -26,7 +29,21 @@ func NewPlainPeer(cfg Config, self, remote PlainParty, psk []byte) (*Peer, error
 }
 
 // SetEphemeral makes the peer use the given keys, in order, instead of random ones.
-func SetEphemeral(p *Peer, next func() (*ecdh.PrivateKey, error)) { p.newKey = next }
+func SetEphemeral(p *Peer, next func() (*ecdh.PrivateKey, error)) { p.random.key = next }
+
+// SetNonce does the same for ProfileStatic.
+func SetNonce(p *Peer, n []byte) { p.random.nonce = func() []byte { return slices.Clone(n) } }
+
+// SetChallenge does it for the nonce of a CHALLENGE.
+func SetChallenge(p *Peer, n []byte) {
+	p.random.challenge = func() [echoSize]byte { return [echoSize]byte(n) }
+}
+
+// SetKEM does the same for ML-KEM: the initiator's key, and what the responder encapsulates.
+func SetKEM(p *Peer, key *mlkem.DecapsulationKey768, shared, ciphertext []byte) {
+	p.random.kemKey = func() (*mlkem.DecapsulationKey768, error) { return key, nil }
+	p.random.encapsulate = func(*mlkem.EncapsulationKey768) (s, c []byte) { return slices.Clone(shared), slices.Clone(ciphertext) }
+}
 
 // SetSent sets the counter of the next record of the current session.
 func SetSent(p *Peer, n uint32) {
@@ -55,6 +72,7 @@ var LabelTable = []LabelUse{
 	{labelRatchet, 0, keySize, false},
 	{labelKeys, 0, keysSize, false},
 	{labelExporter, hashSize, keySize, false},
+	{labelExported, hashSize, maxExport, false},
 }
 
 // HashLabels are the labels that are hashed, not expanded.
@@ -79,11 +97,16 @@ func Remac(p *Peer, init []byte) []byte {
 func Secrets(p *Peer) [][]byte {
 	out := [][]byte{p.mk.Expose()}
 	if s := p.current; s != nil {
-		out = append(out, s.out.key.Expose(), s.in.key.Expose())
-		out = append(out, s.out.keys.(*ctrHMAC).iv[:])
+		out = append(out, s.out.key.Expose(), s.in.key.Expose(), s.exporter.Expose())
+		if k, ok := s.out.keys.(*ctrHMAC); ok {
+			out = append(out, k.iv[:])
+		}
 	}
 	if i := p.pending; i != nil {
-		out = append(out, i.ck1.Expose(), i.private.Bytes())
+		out = append(out, i.ck1.Expose())
+		if i.private != nil {
+			out = append(out, i.private.Bytes())
+		}
 	}
 	return out
 }
@@ -107,10 +130,22 @@ func RebuildInit(b []byte) ([]byte, bool) {
 	whole := h.append(nil)
 	whole = binary.BigEndian.AppendUint64(whole, m.epoch)
 	whole = binary.BigEndian.AppendUint16(whole, m.offered)
-	for _, part := range [][]byte{m.echo, m.point, m.kem, m.sealed, m.mac1} {
+	for _, part := range [][]byte{m.echo, prekeyNumber(m.prekey), m.share, m.kem, m.sealed, m.mac1} {
 		whole = append(whole, part...)
 	}
 	return whole, true
+}
+
+func prekeyNumber(n uint32) []byte {
+	if n == 0 {
+		return nil
+	}
+	return binary.BigEndian.AppendUint32(nil, n)
+}
+
+// PlainPrekey is what OpenPrekey returns for owner, without a signature.
+func PlainPrekey(owner PlainParty, number uint32, expires time.Time, key *ecdh.PublicKey) *Prekey {
+	return &Prekey{Number: number, Expires: expires, key: key, name: owner.Name, cert: owner.Cert}
 }
 
 // RebuildResp is RebuildInit for a RESP.
@@ -123,10 +158,37 @@ func RebuildResp(b []byte) ([]byte, bool) {
 	if !ok {
 		return nil, false
 	}
-	return append(append(h.append(nil), m.point...), m.sealed...), true
+	return slices.Concat(h.append(nil), m.share, m.kem, m.sealed), true
+}
+
+// RebuildChallenge is RebuildInit for a CHALLENGE.
+func RebuildChallenge(b []byte) ([]byte, bool) {
+	h, ok := parseHeader(b)
+	if !ok || h.typ != TypeChallenge {
+		return nil, false
+	}
+	m, ok := parseChallenge(h, b)
+	if !ok {
+		return nil, false
+	}
+	whole := slices.Concat(h.append(nil), m.digest, m.nonce)
+	return append(binary.BigEndian.AppendUint64(whole, m.highest), m.mac...), true
 }
 
 // ChainKeys returns the live chain keys of the current session, sending and receiving. They change under the caller.
 func ChainKeys(p *Peer) [][]byte {
 	return [][]byte{p.current.out.key.Expose(), p.current.in.key.Expose()}
+}
+
+// KeyBefore returns the live chain key of the generation before the one that the current session receives, nil when there is none.
+func KeyBefore(p *Peer) []byte {
+	if p.current.before == nil {
+		return nil
+	}
+	return p.current.before.key.Expose()
+}
+
+// PrekeyBody is what SignPrekey signs.
+func PrekeyBody(number uint32, expires time.Time, cert [32]byte, key *ecdh.PublicKey, name string) []byte {
+	return prekeyBody(number, expires, cert, key, name)
 }

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"crypto/ecdh"
+	"crypto/mlkem"
 	"crypto/subtle"
 	"encoding/binary"
 	"fmt"
@@ -17,7 +18,8 @@ type initiation struct {
 	epoch   uint64
 	created time.Time
 	offered uint16
-	private *ecdh.PrivateKey // e_I
+	private *ecdh.PrivateKey           // of e_I, nil in ProfileStatic
+	kem     *mlkem.DecapsulationKey768 // nil unless offered
 	clear   []byte
 	th1     [hashSize]byte
 	ck1     secret.Bytes
@@ -33,7 +35,7 @@ func (i *initiation) wipe() {
 	}
 	i.ck1.Wipe()
 	clear(i.early)
-	i.private = nil
+	i.private, i.kem = nil, nil
 }
 
 func (p *Peer) flags() byte {
@@ -44,8 +46,9 @@ func (p *Peer) flags() byte {
 	return f
 }
 
-// initiate takes an epoch, which is durable from then on, and does all of INIT that does not need the payload. It wants hs.
-func (p *Peer) initiate(now time.Time) (*initiation, error) {
+// initiate takes an epoch, which is durable from then on, and does all of INIT that does not need the payload. echo is nil unless
+// INIT answers a CHALLENGE, prekey is nil unless it is to protect early data. It wants hs.
+func (p *Peer) initiate(now time.Time, echo []byte, prekey *Prekey) (*initiation, error) {
 	epoch, err := p.epochs.NextEpoch()
 	if err != nil {
 		return nil, fmt.Errorf("e2e: take epoch: %w", err)
@@ -54,23 +57,37 @@ func (p *Peer) initiate(now time.Time) (*initiation, error) {
 		return nil, fmt.Errorf("e2e: take epoch: the store gave %d after %d", epoch, p.ownEpoch)
 	}
 	p.ownEpoch = epoch
-	i := &initiation{epoch: epoch, suite: slices.Min(p.suites), created: now}
-	for _, s := range p.suites {
-		i.offered |= s.offer()
+	i := &initiation{epoch: epoch, created: now, offered: offersOf(p.suites)}
+	i.suite = initSuite(i.offered)
+	var share []byte
+	if i.private, share, err = p.newShare(); err != nil {
+		return nil, err
 	}
-	if i.private, err = p.newKey(); err != nil {
-		return nil, fmt.Errorf("e2e: make ephemeral key: %w", err)
+	var kem []byte
+	if i.offered&kemOffers != 0 {
+		if i.kem, err = p.random.kemKey(); err != nil {
+			return nil, fmt.Errorf("e2e: make ephemeral key: %w", err)
+		}
+		kem = i.kem.EncapsulationKey().Bytes()
 	}
 	h := header{typ: TypeInit, suite: i.suite, flags: p.flags(), id: p.hint}
-	i.clear = appendInitClear(nil, h, epoch, i.offered, compress(i.private.PublicKey()))
-	i.th1 = transcript1(p.th0, i.clear)
-	es, err := i.private.ECDH(p.remote.agreement)
-	if err != nil {
-		return nil, fmt.Errorf("e2e: agree with peer's key: %w", err)
+	if echo != nil {
+		h.flags |= flagEcho
 	}
-	defer clear(es)
-	i.ck1 = extract(p.mk.Expose(), es)
-	return i, nil
+	var number uint32
+	if prekey != nil {
+		h.flags |= flagPrekey
+		number = prekey.Number
+	}
+	i.clear = appendInitClear(nil, h, epoch, i.offered, echo, number, share, kem)
+	i.th1 = transcript1(p.th0, i.clear)
+	if i.ck1, err = p.chainInit(i.private, p.remote.agreement, share); err != nil {
+		return nil, err
+	}
+	if prekey != nil {
+		i.ck1, err = chainPrekey(i.ck1, agreement{i.private, prekey.key}, agreement{p.key, prekey.key})
+	}
+	return i, err
 }
 
 // sealInit ends INIT. It is called once: the keys and the counter 0 serve one payload. It wants hs.
@@ -79,7 +96,7 @@ func (p *Peer) sealInit(i *initiation, payload []byte) error {
 	if err != nil {
 		return err
 	}
-	plain := withCaps(payload)
+	plain := p.withCaps(payload)
 	defer clear(plain)
 	b := keys.seal(slices.Clone(i.clear), 0, i.clear[:headerSize], plain)
 	i.record = append(b, p.outerMAC(b)...)
@@ -94,11 +111,16 @@ func (p *Peer) outerMAC(b []byte) []byte {
 	return p.mac1.Sum(p.mac1Sum[:0])[:mac1Size]
 }
 
-// withCaps puts the capabilities, none in this version, before a handshake's payload.
-func withCaps(payload []byte) []byte {
-	b := make([]byte, capsSize, capsSize+len(payload))
-	binary.BigEndian.PutUint32(b, 0)
+// withCaps puts our capabilities before a handshake's payload.
+func (p *Peer) withCaps(payload []byte) []byte {
+	b := make([]byte, 0, capsSize+len(payload))
+	b = binary.BigEndian.AppendUint32(b, p.caps)
 	return append(b, payload...)
+}
+
+// splitCaps is the other way round. It wants a payload that was sealed: of capsSize bytes at least.
+func splitCaps(plain []byte) (caps uint32, payload []byte) {
+	return binary.BigEndian.Uint32(plain), plain[capsSize:]
 }
 
 // checkHandshake is what INIT and RESP have in common, the cheap checks in their order.
@@ -126,8 +148,7 @@ func (p *Peer) checkInit(h header, record []byte) (initRecord, error) {
 	if subtle.ConstantTimeCompare(m.mac1, p.outerMAC(m.macked)) != 1 {
 		return m, unauthentic(&p.count.badMAC)
 	}
-	// An echo answers a CHALLENGE, and this version sends none.
-	if !slices.Contains(p.suites, h.suite) || m.echo != nil {
+	if choose(p.suites, m.offered) == 0 || m.prekey != 0 && (p.prekeys == nil || p.oneShot) {
 		return m, unauthentic(&p.count.unsupported)
 	}
 	return m, nil
@@ -136,27 +157,32 @@ func (p *Peer) checkInit(h header, record []byte) (initRecord, error) {
 // opening is the responder's state of one handshake, from an authentic INIT to RESP.
 type opening struct {
 	epoch   uint64
-	suite   Suite // chosen for RESP and what follows
-	public  *ecdh.PublicKey
+	suite   Suite                      // chosen for RESP and what follows
+	public  *ecdh.PublicKey            // e_I, nil in ProfileStatic
+	kem     *mlkem.EncapsulationKey768 // nil unless the suite wants it
 	th1     [hashSize]byte
 	ck1     secret.Bytes
 	sealed  []byte // ct1, a copy
 	digest  [hashSize]byte
+	caps    uint32
 	payload []byte
 }
 
-// openInit does the expensive half. It wants hs, since it calls Key.
-func (p *Peer) openInit(m initRecord, record []byte) (*opening, error) {
-	public, err := decompress(m.point)
+// openInit does the expensive half. prekey is the private half of the one that m names. It wants hs, since it calls Key.
+func (p *Peer) openInit(m initRecord, prekey ecdh.KeyExchanger, record []byte) (*opening, error) {
+	public, err := p.parseShare(m.share)
 	if err != nil {
-		return nil, unauthentic(&p.count.badPoint)
+		return nil, err
 	}
-	es, err := p.key.ECDH(public)
-	if err != nil {
-		return nil, fmt.Errorf("e2e: agree with ephemeral key: %w", err)
+	o := &opening{epoch: m.epoch, public: public, th1: transcript1(p.th0, m.clear)}
+	if o.ck1, err = p.chainInit(p.key, public, m.share); err != nil {
+		return nil, err
 	}
-	defer clear(es)
-	o := &opening{epoch: m.epoch, public: public, th1: transcript1(p.th0, m.clear), ck1: extract(p.mk.Expose(), es)}
+	if prekey != nil {
+		if o.ck1, err = chainPrekey(o.ck1, agreement{prekey, public}, agreement{prekey, p.remote.agreement}); err != nil {
+			return nil, err
+		}
+	}
 	keys, err := messageKeys(m.suite, o.ck1, labelM1, o.th1)
 	if err != nil {
 		return nil, err
@@ -166,13 +192,14 @@ func (p *Peer) openInit(m initRecord, record []byte) (*opening, error) {
 		o.ck1.Wipe()
 		return nil, unauthentic(&p.count.badTag)
 	}
-	for _, s := range p.suites {
-		if m.offered&s.offer() != 0 {
-			o.suite = s
-			break
+	if o.suite = choose(p.suites, m.offered); o.suite.kem() {
+		if o.kem, err = mlkem.NewEncapsulationKey768(m.kem); err != nil {
+			o.ck1.Wipe()
+			clear(plain)
+			return nil, unauthentic(&p.count.badPoint)
 		}
 	}
-	o.payload = plain[capsSize:]
+	o.caps, o.payload = splitCaps(plain)
 	o.sealed = slices.Clone(m.sealed)
 	o.digest = Digest(record)
 	return o, nil
@@ -181,76 +208,77 @@ func (p *Peer) openInit(m initRecord, record []byte) (*opening, error) {
 // respond makes RESP with payload, and the secrets of a session: ck3 and TH3. o.ck1 is used up.
 func (p *Peer) respond(o *opening, payload []byte) (resp []byte, ck3 secret.Bytes, th3 [hashSize]byte, err error) {
 	defer o.ck1.Wipe()
-	private, err := p.newKey()
+	private, share, err := p.newShare()
 	if err != nil {
-		return nil, ck3, th3, fmt.Errorf("e2e: make ephemeral key: %w", err)
+		return nil, ck3, th3, err
 	}
-	ee, err := private.ECDH(o.public)
-	if err != nil {
-		return nil, ck3, th3, fmt.Errorf("e2e: agree with ephemeral key: %w", err)
+	var shared, kem []byte
+	if o.kem != nil {
+		shared, kem = p.random.encapsulate(o.kem)
+		defer clear(shared)
 	}
-	defer clear(ee)
-	se, err := private.ECDH(p.remote.agreement)
-	if err != nil {
-		return nil, ck3, th3, fmt.Errorf("e2e: agree with peer's key: %w", err)
-	}
-	defer clear(se)
 
 	h := header{typ: TypeResp, suite: o.suite, flags: p.flags(), id: p.hint}
-	respClear := appendRespClear(nil, h, compress(private.PublicKey()))
+	respClear := appendRespClear(nil, h, share, kem)
 	th2 := transcript2(o.th1, o.sealed, respClear)
-	ck3 = chainRESP(o.ck1, ee, se)
+	ck3, err = p.chainResp(o.ck1, agreement{private, o.public}, agreement{private, p.remote.agreement}, share, shared)
+	if err != nil {
+		return nil, ck3, th3, err
+	}
 	keys, err := messageKeys(o.suite, ck3, labelM2, th2)
 	if err != nil {
 		return nil, ck3, th3, err
 	}
-	plain := withCaps(payload)
+	plain := p.withCaps(payload)
 	defer clear(plain)
 	resp = keys.seal(slices.Clone(respClear), 0, respClear[:headerSize], plain)
 	return resp, ck3, transcript3(th2, resp[len(respClear):]), nil
 }
 
-// chainRESP goes from ck1 to ck3.
-func chainRESP(ck1 secret.Bytes, ee, se []byte) secret.Bytes {
-	ck2 := extract(ck1.Expose(), ee)
-	defer ck2.Wipe()
-	return extract(ck2.Expose(), se)
+// outcome is what a RESP brings the initiator.
+type outcome struct {
+	caps    uint32
+	payload []byte
+	ck3     secret.Bytes
+	th3     [hashSize]byte
 }
 
-// openResp verifies a RESP to i and ends the handshake: payload, ck3 and TH3. i stays as it is. It wants hs, since it calls Key.
-func (p *Peer) openResp(i *initiation, h header, record []byte) (payload []byte, ck3 secret.Bytes, th3 [hashSize]byte, err error) {
+// openResp verifies a RESP to i and ends the handshake. i stays as it is. It wants hs, since it calls Key.
+func (p *Peer) openResp(i *initiation, h header, record []byte) (*outcome, error) {
 	m, ok := parseResp(h, record)
 	if !ok {
-		return nil, ck3, th3, unauthentic(&p.count.malformed)
+		return nil, unauthentic(&p.count.malformed)
 	}
 	if i.offered&m.suite.offer() == 0 {
-		return nil, ck3, th3, unauthentic(&p.count.unsupported)
+		return nil, unauthentic(&p.count.unsupported)
 	}
-	public, err := decompress(m.point)
+	public, err := p.parseShare(m.share)
 	if err != nil {
-		return nil, ck3, th3, unauthentic(&p.count.badPoint)
+		return nil, err
 	}
-	ee, err := i.private.ECDH(public)
-	if err != nil {
-		return nil, ck3, th3, fmt.Errorf("e2e: agree with ephemeral key: %w", err)
+	var shared []byte
+	if m.kem != nil {
+		if shared, err = i.kem.Decapsulate(m.kem); err != nil {
+			return nil, unauthentic(&p.count.malformed) // the length was checked: never
+		}
+		defer clear(shared)
 	}
-	defer clear(ee)
-	se, err := p.key.ECDH(public)
-	if err != nil {
-		return nil, ck3, th3, fmt.Errorf("e2e: agree with ephemeral key: %w", err)
-	}
-	defer clear(se)
 
 	th2 := transcript2(i.th1, i.sealed, m.clear)
-	ck3 = chainRESP(i.ck1, ee, se)
+	ck3, err := p.chainResp(i.ck1, agreement{i.private, public}, agreement{p.key, public}, m.share, shared)
+	if err != nil {
+		return nil, err
+	}
 	keys, err := messageKeys(m.suite, ck3, labelM2, th2)
 	if err != nil {
-		return nil, ck3, th3, err
+		return nil, err
 	}
 	plain, ok := keys.open(nil, 0, m.clear[:headerSize], m.sealed)
 	if !ok {
 		ck3.Wipe()
-		return nil, ck3, th3, unauthentic(&p.count.badTag)
+		return nil, unauthentic(&p.count.badTag)
 	}
-	return plain[capsSize:], ck3, transcript3(th2, m.sealed), nil
+	o := &outcome{ck3: ck3, th3: transcript3(th2, m.sealed)}
+	o.caps, o.payload = splitCaps(plain)
+	return o, nil
 }

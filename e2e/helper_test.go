@@ -19,7 +19,36 @@ var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 type memEpochs struct {
 	mu         sync.Mutex
 	next, seen uint64
+	restored   bool
 	fail       error // what the store says instead of working
+}
+
+var _ e2e.RestorableEpochs = (*memEpochs)(nil)
+
+func (m *memEpochs) Restored() (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.restored, m.fail
+}
+
+func (m *memEpochs) AcceptEcho(epoch uint64) error {
+	if err := m.AcceptEpoch(epoch); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.restored = false
+	return nil
+}
+
+func (m *memEpochs) SkipEpochs(highest uint64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.fail != nil {
+		return m.fail
+	}
+	m.next = max(m.next, highest)
+	return nil
 }
 
 func (m *memEpochs) NextEpoch() (uint64, error) {

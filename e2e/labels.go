@@ -10,7 +10,7 @@ const (
 	labelTH0      = "semio-e2e/1 th0"      // hash: identity of a binding
 	labelHint     = "semio-e2e/1 hint"     // hash: public name of a binding in handshake records
 	labelMAC1     = "semio-e2e/1 mac1"     // MK: key of INIT's outer MAC
-	labelChal     = "semio-e2e/1 chal"     // MK: key of CHALLENGE's MAC (reserved: type 4 is refused in this version)
+	labelChal     = "semio-e2e/1 chal"     // MK: key of CHALLENGE's MAC
 	labelM1       = "semio-e2e/1 m1"       // ck1: keys of INIT's payload
 	labelM2       = "semio-e2e/1 m2"       // ck3: keys of RESP's payload
 	labelSID      = "semio-e2e/1 sid"      // ck3: session ID
@@ -18,5 +18,6 @@ const (
 	labelBA       = "semio-e2e/1 dir B>A"  // ck3: first chain key of what B sends
 	labelRatchet  = "semio-e2e/1 ratchet"  // chain key: next chain key
 	labelKeys     = "semio-e2e/1 keys"     // chain key: SEK ‖ SAK ‖ IV of a generation
-	labelExporter = "semio-e2e/1 exporter" // ck3: reserved for keys of the layers above
+	labelExporter = "semio-e2e/1 exporter" // ck3: exporter secret
+	labelExported = "semio-e2e/1 exported" // exporter secret: keys of the layers above
 )

@@ -57,7 +57,7 @@ func (l Limits) withDefaults() (Limits, error) {
 // due is the soft limit, 90 % of age or messages. A clock set back before the session's start counts too: its age is unknown.
 func (l Limits) due(s *session, age time.Duration) bool {
 	soft := l.MaxMessages - l.MaxMessages/10
-	return age < 0 || age >= l.MaxAge-l.MaxAge/10 || s.sent >= soft || s.received >= soft || s.failed >= maxFailures
+	return age < 0 || age >= l.MaxAge-l.MaxAge/10 || s.sent >= soft || s.seen.next >= soft || s.failed >= maxFailures
 }
 
 // spent is the hard limit of sealing.

@@ -21,7 +21,9 @@ func TestAuthenticButAgainstTheRules(t *testing.T) {
 		change func([]byte) []byte
 		count  func(e2e.Stats) uint64
 	}{
-		{"reserved flag b3", set(2, 1<<3), malformed},
+		{"the flag of a prekey and none", set(2, 1<<3), unsupported},
+		{"prekey 0", func(b []byte) []byte { b[2] |= 1 << 3; return slices.Insert(b, 26, 0, 0, 0, 0) }, malformed},
+		{"a prekey where there are none", func(b []byte) []byte { b[2] |= 1 << 3; return slices.Insert(b, 26, 0, 0, 0, 1) }, unsupported},
 		{"reserved flag b6", set(2, 1<<6), malformed},
 		{"reserved flag b7", set(2, 1<<7), malformed},
 		{"renew-please", set(2, 1<<1), malformed},
@@ -30,7 +32,6 @@ func TestAuthenticButAgainstTheRules(t *testing.T) {
 		{"counter and generation", func(b []byte) []byte { b[3], b[13] = 1, 1; return b }, malformed},
 		{"profile 1", set(2, 1<<4), unsupported},
 		{"profile 2", set(2, 1<<5), unsupported},
-		{"echo", func(b []byte) []byte { b[2] |= 1 << 2; return slices.Insert(b, 26, make([]byte, 16)...) }, unsupported},
 		{"unknown offer", set(25, 1<<4), malformed},
 		{"suite not offered", func(b []byte) []byte { b[25] = 2; return b }, malformed},
 		{"nothing offered", func(b []byte) []byte { b[25] = 0; return b }, malformed},
@@ -61,6 +62,18 @@ func TestAuthenticButAgainstTheRules(t *testing.T) {
 			require.Equal(t, string(v.Early), string(ev.Payload))
 			require.Equal(t, []byte(v.Resp), ev.Reply, "suite 0x01 is chosen")
 		}
+	})
+	t.Run("INIT with an echo that nobody asked for is taken as one without", func(t *testing.T) {
+		v := *positive()[0]
+		v.oddInit = func(b []byte) []byte { b[2] |= 1 << 2; return slices.Insert(b, 26, make([]byte, 16)...) }
+		v.compute()
+		_, app := vectorPeers(t, &v)
+		ev, err := app.Receive(start, v.Init)
+		require.NoError(t, err)
+		require.Equal(t, []byte(v.Resp), ev.Reply)
+		_, app = vectorPeers(t, &v, func(c *e2e.Config) { c.Epochs = &memEpochs{seen: 1} })
+		_, err = app.Receive(start, v.Init)
+		require.ErrorIs(t, err, e2e.ErrStaleEpoch)
 	})
 	for name, change := range map[string]func([]byte) []byte{
 		"reserved flag": set(2, 1<<3), "echo flag": set(2, 1<<2), "profile 1": set(2, 1<<4), "generation": set(3, 1), "counter": set(15, 1),

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -31,10 +32,11 @@ func (p *Peer) Begin(now time.Time) (*Exchange, error) {
 	if p.wiped {
 		return nil, ErrWiped
 	}
-	i, err := p.initiate(now)
+	i, err := p.initiate(now, p.echo, nil)
 	if err != nil {
 		return nil, err
 	}
+	p.echo = nil
 	return &Exchange{p: p, began: now, th1: i.th1, i: i}, nil
 }
 
@@ -67,11 +69,11 @@ func (x *Exchange) Init(body []byte) ([]byte, error) {
 	return slices.Clone(x.i.record), nil
 }
 
-// Open returns the reply in resp. On an error (a RESP of another exchange, or a forgery) the exchange waits on. After
-// success it is over, and Open returns [ErrReplay].
+// Open returns the reply in resp. On an error (a RESP of another exchange, or a forgery) the exchange waits on, but for
+// [ErrChallenged]: then, as after success, it is over, and Open returns [ErrReplay].
 func (x *Exchange) Open(resp []byte) ([]byte, error) {
 	h, ok := parseHeader(resp)
-	if !ok || h.typ != TypeResp {
+	if !ok || h.typ != TypeResp && h.typ != TypeChallenge {
 		return nil, unauthentic(&x.p.count.malformed)
 	}
 	x.mu.Lock()
@@ -87,18 +89,28 @@ func (x *Exchange) Open(resp []byte) ([]byte, error) {
 	if x.p.wiped {
 		return nil, ErrWiped
 	}
+	if h.typ == TypeChallenge {
+		echo, err := x.p.checkChallenge(x.i, h, resp)
+		if err != nil {
+			return nil, err
+		}
+		x.p.echo = echo
+		x.i.wipe()
+		x.over = true
+		return nil, ErrChallenged
+	}
 	if err := x.p.checkHandshake(h); err != nil {
 		return nil, err
 	}
-	body, ck3, _, err := x.p.openResp(x.i, h, resp)
+	o, err := x.p.openResp(x.i, h, resp)
 	if err != nil {
 		return nil, err
 	}
-	ck3.Wipe()
+	o.ck3.Wipe()
 	x.i.wipe()
 	x.over = true
 	x.p.count.requests.Add(1)
-	return body, nil
+	return o.payload, nil
 }
 
 // Format prints the two names and no key.
@@ -112,6 +124,7 @@ func (x *Exchange) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "e2e.Exchange(%v
 // carry a signature over Transcript.
 type Request struct {
 	p      *Peer
+	suite  Suite // of INIT's header
 	epoch  uint64
 	digest [hashSize]byte
 	th1    [hashSize]byte
@@ -143,11 +156,11 @@ func (p *Peer) OpenRequest(init []byte) (*Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	o, err := p.openInit(m, init)
+	o, err := p.openInit(m, nil, init)
 	if err != nil {
 		return nil, err
 	}
-	return &Request{p: p, epoch: o.epoch, digest: o.digest, th1: o.th1, body: o.payload, o: o}, nil
+	return &Request{p: p, suite: h.suite, epoch: o.epoch, digest: o.digest, th1: o.th1, body: o.payload, o: o}, nil
 }
 
 // Epoch returns the epoch of the INIT, for [EpochWindow].
@@ -158,6 +171,26 @@ func (r *Request) Digest() [32]byte { return r.digest }
 
 // Transcript returns TH1, as [Exchange.Transcript].
 func (r *Request) Transcript() [32]byte { return r.th1 }
+
+// Challenge answers, in the place of a reply, a request whose epoch the window refuses: a replay, or the request of a peer that lost its
+// state and now learns from which epoch on it is heard again. w is the window that refused. At most one a second is made for
+// a peer; otherwise the error is the window's.
+func (r *Request) Challenge(now time.Time, w EpochWindow) ([]byte, error) {
+	reason := w.Check(r.epoch)
+	if reason == nil {
+		return nil, fmt.Errorf("challenge a request whose epoch is new: %w", ErrWrongUse)
+	}
+	r.p.hs.Lock()
+	defer r.p.hs.Unlock()
+	if r.p.wiped {
+		return nil, ErrWiped
+	}
+	err := r.p.challenge(now, r.suite, r.digest, &EpochError{Epoch: r.epoch, Highest: w.Highest, err: reason})
+	if c, ok := errors.AsType[*ChallengeError](err); ok {
+		return c.Record, nil
+	}
+	return nil, err
+}
 
 // Body returns the request. The slice is the caller's.
 func (r *Request) Body() []byte { return r.body }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/semio-iot/semio/e2e"
 	"github.com/stretchr/testify/require"
@@ -255,4 +256,63 @@ func TestConcurrentExchanges(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// A gateway that lost its epochs is told from where on it is heard, and begins its request anew.
+func TestExchangeChallenged(t *testing.T) {
+	who := newSide('D', "D-METER-1")
+	p, plat, reg := platformPair(t, who)
+	for range 70 {
+		_, init := ask(t, p, "poll")
+		_, err := reg.serve(plat, init)
+		require.NoError(t, err)
+	}
+	who.epochs = &memEpochs{}
+	p, _, _ = platformPair(t, who)
+	x, init := ask(t, p, "connect")
+	req, err := plat.OpenRequest(init)
+	require.NoError(t, err)
+	require.ErrorIs(t, reg.window.Check(req.Epoch()), e2e.ErrStaleEpoch)
+	challenge, err := req.Challenge(start, reg.window)
+	require.NoError(t, err)
+	_, err = req.Challenge(start, reg.window)
+	require.ErrorIs(t, err, e2e.ErrStaleEpoch, "one a second")
+
+	other, _ := ask(t, p, "another")
+	_, err = other.Open(challenge)
+	require.Equal(t, e2e.ErrUnauthentic, err, "it is for one INIT")
+	for i := range challenge {
+		bad := bytes.Clone(challenge)
+		bad[i] ^= 1
+		_, err := x.Open(bad)
+		require.Equal(t, e2e.ErrUnauthentic, err)
+		_, err = x.Open(challenge[:i])
+		require.Equal(t, e2e.ErrUnauthentic, err)
+	}
+	who.epochs.fail = errDisk
+	_, err = x.Open(challenge)
+	require.ErrorIs(t, err, errDisk, "it may come again")
+	who.epochs.fail = nil
+	_, err = x.Open(challenge)
+	require.ErrorIs(t, err, e2e.ErrChallenged)
+	_, err = x.Open(challenge)
+	require.ErrorIs(t, err, e2e.ErrReplay)
+
+	x, init = ask(t, p, "connect")
+	require.Equal(t, byte(4), init[2]&4)
+	resp, err := reg.serve(plat, init)
+	require.NoError(t, err)
+	body, err := x.Open(resp)
+	require.NoError(t, err)
+	require.Equal(t, "re: connect", string(body))
+	_, init = ask(t, p, "poll")
+	require.Zero(t, init[2]&4, "an echo is used once")
+	req, err = plat.OpenRequest(init)
+	require.NoError(t, err)
+	_, err = req.Challenge(start.Add(time.Hour), reg.window)
+	require.ErrorIs(t, err, e2e.ErrWrongUse, "nothing is wrong with this one")
+	plat.Wipe()
+	require.NoError(t, reg.window.Accept(req.Epoch()))
+	_, err = req.Challenge(start.Add(time.Hour), reg.window)
+	require.ErrorIs(t, err, e2e.ErrWiped)
 }

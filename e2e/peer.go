@@ -57,11 +57,31 @@ type Config struct {
 	// from local configuration, never from what the platform sends.
 	RequirePSK bool
 
-	// Profile is pinned at commissioning. The zero value is ProfileEphemeral.
+	// Profile is pinned at commissioning: it is part of the transcript, and no message can change it. The zero value is
+	// ProfileEphemeral.
 	Profile Profile
 
-	// Suites in the order of preference; none means SuiteCTRHMAC. The responder chooses.
+	// Suites in the order of preference; none means SuiteCTRHMAC. The initiator offers all of them, the responder chooses the first
+	// of its own that is offered, and both the offer and the choice are part of the transcript. Unlike all else here, the lists of
+	// the two sides need but one suite in common.
 	Suites []Suite
+
+	// Capabilities are told to the other side in every handshake, see [Peer.RemoteCapabilities]. The low 16 bits belong to the
+	// protocol, which has no use for them yet, and must be 0; the others are the caller's.
+	Capabilities uint32
+
+	// Prekeys of an application gateway are the ones that it hands out to its devices. Without them, an INIT under a prekey is
+	// refused.
+	Prekeys Prekeys
+
+	// RequirePrekey has early data under a prekey only: Initiate refuses any other, and early data that arrives without one is not
+	// delivered; its sender is challenged and starts a session without early data.
+	RequirePrekey bool
+
+	// Windowed takes a record that up to 63 later ones of its session and direction have overtaken, once, instead of refusing
+	// everything older than the newest. It is for transports that reorder, and concerns what this side receives; the other side
+	// need not know. The order within a session, which the paper asks for, is then the caller's to restore.
+	Windowed bool
 
 	// Epochs is required: the two durable numbers of this binding.
 	Epochs Epochs
@@ -79,15 +99,20 @@ type Peer struct {
 	profile      Profile
 	suites       []Suite
 	limits       Limits
-	key          ecdh.KeyExchanger
-	epochs       Epochs
+	windowed     bool
+	prekeys      Prekeys
+
+	requirePrekey bool
+	caps          uint32
+	key           ecdh.KeyExchanger
+	epochs        Epochs
 
 	th0   [hashSize]byte
 	hint  Hint
 	mk    secret.Bytes
 	count counters
 
-	newKey func() (*ecdh.PrivateKey, error) // tests replace it
+	random random // tests replace it
 
 	// hs lets one handshake run at a time, across calls of Epochs and Key. It guards the block below; pending and wiped
 	// change under both mutexes and are read under either. Lock hs before mu.
@@ -97,6 +122,10 @@ type Peer struct {
 	ownEpoch  uint64    // last of ours
 	seenEpoch uint64    // highest of the other side since NewPeer, 0: unknown
 	trying    time.Time // first INIT since the last success
+
+	challenges challenges // that we sent
+	prekey     *Prekey    // to protect early data of ours, nil: none
+	echo       []byte     // for the next one-shot INIT, nil: none
 
 	// mu guards what follows.
 	mu       sync.Mutex
@@ -158,20 +187,17 @@ func newPeer(cfg Config, self, remote party, psk []byte) (*Peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	suites := slices.Clone(cfg.Suites)
-	if len(suites) == 0 {
-		suites = []Suite{SuiteCTRHMAC}
-	}
-	for _, s := range suites {
-		if !s.implemented() {
-			return nil, fmt.Errorf("e2e: suite 0x%02x is not supported", byte(s))
-		}
+	suites, err := checkSuites(cfg.Suites)
+	if err != nil {
+		return nil, err
 	}
 	switch {
-	case cfg.Profile != ProfileEphemeral:
+	case !cfg.Profile.implemented():
 		return nil, fmt.Errorf("e2e: profile %d is not supported", cfg.Profile)
 	case cfg.Key == nil || cfg.Epochs == nil:
 		return nil, errors.New("e2e: Config needs Key and Epochs")
+	case cfg.Capabilities&(1<<16-1) != 0:
+		return nil, fmt.Errorf("e2e: Config.Capabilities is %#x: the low 16 bits belong to the protocol", cfg.Capabilities)
 	case cfg.Binding.IsZero():
 		return nil, errors.New("e2e: Config needs a binding ID")
 	case rank(self.role) == 0 || rank(remote.role) == 0 || rank(self.role) == rank(remote.role):
@@ -195,8 +221,8 @@ func newPeer(cfg Config, self, remote party, psk []byte) (*Peer, error) {
 		self: self, remote: remote,
 		selfB:   rank(self.role) > rank(remote.role),
 		oneShot: rank(self.role) == 3 || rank(remote.role) == 3,
-		profile: cfg.Profile, suites: suites, limits: limits, key: cfg.Key, epochs: cfg.Epochs,
-		newKey: func() (*ecdh.PrivateKey, error) { return ecdh.P256().GenerateKey(rand.Reader) },
+		profile: cfg.Profile, suites: suites, limits: limits, windowed: cfg.Windowed, caps: cfg.Capabilities, prekeys: cfg.Prekeys, requirePrekey: cfg.RequirePrekey, key: cfg.Key, epochs: cfg.Epochs,
+		random: system,
 	}
 	a, b := self, remote
 	if p.selfB {
@@ -242,6 +268,17 @@ func (p *Peer) Session() (SessionID, bool) {
 		return SessionID{}, false
 	}
 	return p.current.id, true
+}
+
+// RemoteCapabilities returns the Config.Capabilities that the other side told when the session began that Seal uses, false without a
+// session. Bits that the caller does not know are to be ignored.
+func (p *Peer) RemoteCapabilities() (uint32, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.current == nil {
+		return 0, false
+	}
+	return p.current.caps, true
 }
 
 // RenewDue says that the session has used 90 % of its age or messages, or that the peer asked for a new one: call Initiate. It

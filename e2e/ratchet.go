@@ -56,6 +56,9 @@ func (c *chain) at(gen uint32) (*chain, error) {
 }
 
 func (c *chain) wipe() {
+	if c == nil {
+		return
+	}
 	c.key.Wipe()
 	c.keys = nil
 }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"crypto/ecdh"
 	"errors"
 	"fmt"
 	"slices"
@@ -15,8 +16,8 @@ const (
 	// KindNone: nothing to deliver. Publish Reply, if there is one.
 	KindNone EventKind = iota
 
-	// KindEarlyData: Payload is the early data of the peer's INIT. It has no forward secrecy, and whoever stole our agreement
-	// key (and knows the pre-shared key) could have made it; only the epoch protects it from replay.
+	// KindEarlyData: Payload is the early data of the peer's INIT. Unless it came under a prekey (Event.Prekey), it has no forward secrecy,
+	// and whoever stole our agreement key (and knows the pre-shared key) could have made it. Only the epoch protects it from replay.
 	KindEarlyData
 
 	// KindEstablished: Seal uses the new session Session from now on. For the initiator it means that the early data
@@ -32,6 +33,10 @@ const (
 	// KindLost: our INIT crossed the peer's and lost; its early data is in Returned. (If the peer's INIT has early data of
 	// its own, the kind is KindEarlyData, and Returned is set all the same.)
 	KindLost
+
+	// KindChallenged: the peer could not tell whether our INIT was new. Reply is another INIT, which it will accept, and which is the
+	// pending one now; it has no early data: that of the first is in Returned.
+	KindChallenged
 )
 
 // Event is the effect of one authentic record.
@@ -40,25 +45,29 @@ type Event struct {
 	Session SessionID // the session that the record belongs to or makes
 	Payload []byte    // owned by the caller
 
-	// Reply, when not nil, is a record to publish now: RESP to an INIT, or the empty DATA with which an initiator confirms
-	// a new session. It need not be kept: it is made again from a repeated INIT, and any DATA confirms.
+	// Reply, when not nil, is a record to publish now: RESP to an INIT, the empty DATA with which an initiator confirms
+	// a new session, or an INIT (KindChallenged). It need not be kept: it is made again from a repeated INIT, and any DATA confirms.
 	Reply []byte
 
 	// Switched says that this record made Session the one that Seal uses: at KindEstablished, and at a KindData that came
 	// before the confirmation.
 	Switched bool
 
-	// Returned is the early data of our own INIT, when that INIT lost against the peer's. Very rarely it arrived all the
+	// Returned is the early data of our own INIT, when that INIT lost against the peer's, or was challenged. It may have arrived all the
 	// same: send it again under whatever number tells the peer's application that it is the same message.
 	Returned []byte
+
+	// Prekey is the number of the prekey that protected the early data; 0: none did.
+	Prekey uint32
 
 	// Reason is that of a CLOSE.
 	Reason byte
 }
 
 // Initiate starts a new session: it takes an epoch and returns an INIT to publish. A session in use stays in use until
-// the new one is established; an earlier pending INIT is dropped, with its early data. Early data may be nil; it has no forward
-// secrecy and no protection from who stole the peer's agreement key (see the package documentation).
+// the new one is established; an earlier pending INIT is dropped, with its early data. Early data may be nil; without a prekey
+// ([Peer.UsePrekey]) it has no forward secrecy and no protection from who stole the peer's agreement key (see the package
+// documentation). With Config.RequirePrekey and no prekey, early data is [ErrNoPrekey].
 func (p *Peer) Initiate(now time.Time, early []byte) ([]byte, error) {
 	switch {
 	case p.oneShot:
@@ -71,7 +80,13 @@ func (p *Peer) Initiate(now time.Time, early []byte) ([]byte, error) {
 	if p.wiped {
 		return nil, ErrWiped
 	}
-	i, err := p.initiate(now)
+	var prekey *Prekey
+	if len(early) > 0 {
+		if prekey = p.livePrekey(now); prekey == nil && p.requirePrekey {
+			return nil, ErrNoPrekey
+		}
+	}
+	i, err := p.initiate(now, nil, prekey)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +105,7 @@ func (p *Peer) Initiate(now time.Time, early []byte) ([]byte, error) {
 }
 
 // Receive takes a record from the transport, in whatever order and number they come. On nil the event tells what to do; every error
-// means that the record is to be dropped, and acknowledged to the broker. An error that Is none of this package's comes from
+// means that the record is to be dropped, and acknowledged to the broker; a [ChallengeError] has something to publish besides. An error that Is none of this package's comes from
 // Config.Epochs or Config.Key: then nothing was accepted, and the peer's repetition of the record may succeed.
 func (p *Peer) Receive(now time.Time, record []byte) (Event, error) {
 	return p.ReceiveInto(now, nil, record)
@@ -115,7 +130,7 @@ func (p *Peer) ReceiveInto(now time.Time, dst, record []byte) (e Event, err erro
 	case TypeResp:
 		return p.receiveResp(now, h, record)
 	}
-	return Event{}, unauthentic(&p.count.unsupported) // CHALLENGE
+	return p.receiveChallenge(now, h, record)
 }
 
 func (p *Peer) receiveInit(now time.Time, h header, record []byte) (Event, error) {
@@ -134,20 +149,44 @@ func (p *Peer) receiveInit(now time.Time, h header, record []byte) (Event, error
 	if a != nil && a.digest == Digest(record) {
 		return Event{Session: a.session, Reply: slices.Clone(a.resp)}, nil
 	}
+	alive := p.challenges.holds(now, m.echo)
+	if !alive {
+		restored, err := p.restored()
+		if err != nil {
+			return Event{}, err
+		}
+		if restored {
+			return Event{}, p.challenge(now, m.suite, Digest(record), ErrEchoRequired)
+		}
+	}
 	if m.epoch <= p.seenEpoch {
 		p.count.stale.Add(1)
-		return Event{}, CheckEpoch(p.seenEpoch, m.epoch)
+		return Event{}, p.challenge(now, m.suite, Digest(record), CheckEpoch(p.seenEpoch, m.epoch))
 	}
-	o, err := p.openInit(m, record)
+	var prekey ecdh.KeyExchanger
+	if m.prekey != 0 {
+		if prekey, err = p.findPrekey(m.prekey); errors.Is(err, ErrUnknownPrekey) {
+			return Event{}, p.challenge(now, m.suite, Digest(record), err)
+		}
+		if err != nil {
+			return Event{}, err
+		}
+	}
+	o, err := p.openInit(m, prekey, record)
 	if err != nil {
 		return Event{}, err
 	}
 	defer o.ck1.Wipe()
+	if p.requirePrekey && m.prekey == 0 && len(o.payload) > 0 {
+		// Whoever has our agreement key could have made it. Its author, if there is one, starts a session and sends it there.
+		clear(o.payload)
+		return Event{}, p.challenge(now, m.suite, o.digest, ErrPrekeyRequired)
+	}
 	if p.pending != nil && !p.selfB && p.contending(now) {
 		// Our INIT wins. The other one's epoch is used up, so that nobody can play it later, when its sender has sent the
 		// early data again.
-		if err := p.acceptEpoch(o.epoch); err != nil {
-			return Event{}, err
+		if err := p.acceptEpoch(o.epoch, alive); err != nil {
+			return Event{}, p.refuseEpoch(now, m, o.digest, err)
 		}
 		p.count.crossed.Add(1)
 		clear(o.payload)
@@ -158,14 +197,15 @@ func (p *Peer) receiveInit(now time.Time, h header, record []byte) (Event, error
 		return Event{}, err
 	}
 	defer ck3.Wipe()
-	s, err := newSession(o.suite, ck3, th3, p.selfB, now)
+	s, err := newSession(o.suite, ck3, th3, p.selfB, p.windowed, now)
 	if err != nil {
 		return Event{}, err
 	}
+	s.caps = o.caps
 	// Durable before anything is delivered or answered, and after everything that can fail.
-	if err := p.acceptEpoch(o.epoch); err != nil {
+	if err := p.acceptEpoch(o.epoch, alive); err != nil {
 		s.wipe()
-		return Event{}, err
+		return Event{}, p.refuseEpoch(now, m, o.digest, err)
 	}
 
 	p.mu.Lock()
@@ -183,7 +223,7 @@ func (p *Peer) receiveInit(now time.Time, h header, record []byte) (Event, error
 		p.pending, p.trying = nil, time.Time{}
 	}
 	if len(o.payload) > 0 {
-		e.Kind, e.Payload = KindEarlyData, o.payload
+		e.Kind, e.Payload, e.Prekey = KindEarlyData, o.payload, m.prekey
 	}
 	return e, nil
 }
@@ -195,15 +235,29 @@ func (p *Peer) contending(now time.Time) bool {
 	return since >= 0 && since < contendFor
 }
 
-func (p *Peer) acceptEpoch(epoch uint64) error {
-	if err := p.epochs.AcceptEpoch(epoch); err != nil {
-		if errors.Is(err, ErrStaleEpoch) {
-			p.count.stale.Add(1)
-		}
+// acceptEpoch makes epoch the highest seen. alive says that INIT echoed our CHALLENGE, whose nonce is used up then.
+func (p *Peer) acceptEpoch(epoch uint64, alive bool) error {
+	accept := p.epochs.AcceptEpoch
+	if r, ok := p.epochs.(RestorableEpochs); ok && alive {
+		accept = r.AcceptEcho
+	}
+	if err := accept(epoch); err != nil {
 		return fmt.Errorf("accept epoch: %w", err)
 	}
 	p.seenEpoch = epoch
+	if alive {
+		p.challenges.spend()
+	}
 	return nil
+}
+
+// refuseEpoch is for an error of acceptEpoch: after a restart, a stale epoch shows only in the store.
+func (p *Peer) refuseEpoch(now time.Time, m initRecord, digest [hashSize]byte, err error) error {
+	if !errors.Is(err, ErrStaleEpoch) {
+		return err
+	}
+	p.count.stale.Add(1)
+	return p.challenge(now, m.suite, digest, err)
 }
 
 func (p *Peer) receiveResp(now time.Time, h header, record []byte) (Event, error) {
@@ -219,15 +273,16 @@ func (p *Peer) receiveResp(now time.Time, h header, record []byte) (Event, error
 	if i == nil {
 		return Event{}, unauthentic(&p.count.notExpected)
 	}
-	payload, ck3, th3, err := p.openResp(i, h, record)
+	o, err := p.openResp(i, h, record)
 	if err != nil {
 		return Event{}, err
 	}
-	defer ck3.Wipe()
-	s, err := newSession(h.suite, ck3, th3, p.selfB, i.created)
+	defer o.ck3.Wipe()
+	s, err := newSession(h.suite, o.ck3, o.th3, p.selfB, p.windowed, i.created)
 	if err != nil {
 		return Event{}, err
 	}
+	s.caps = o.caps
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.expire(now)
@@ -240,5 +295,5 @@ func (p *Peer) receiveResp(now time.Time, h header, record []byte) (Event, error
 	if err != nil {
 		return Event{}, err
 	}
-	return Event{Kind: KindEstablished, Session: s.id, Payload: payload, Reply: confirm, Switched: true}, nil
+	return Event{Kind: KindEstablished, Session: s.id, Payload: o.payload, Reply: confirm, Switched: true}, nil
 }

@@ -2,13 +2,19 @@ package e2e_test
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/ecdh"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/hmac"
+	"crypto/mlkem"
+	"crypto/mlkem/mlkemtest"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"slices"
 )
 
 // A second implementation of docs/protocol.md, in a straight line, from the primitives alone: it shares no code with the package. It
@@ -55,9 +61,18 @@ type vector struct {
 	Initiator   string   `json:"initiator"` // "A" or "B"
 	Epoch       uint64   `json:"epoch"`
 	Offered     uint16   `json:"offered_suites"`
+	Echo        hexBytes `json:"echo,omitempty"`
 	Suite       byte     `json:"suite"`
 	EphemeralI  hexBytes `json:"ephemeral_private_initiator"`
 	EphemeralR  hexBytes `json:"ephemeral_private_responder"`
+	NonceI      hexBytes `json:"nonce_initiator,omitempty"` // profile 1, in the place of the ephemeral keys
+	NonceR      hexBytes `json:"nonce_responder,omitempty"`
+	PrekeyN     uint32   `json:"prekey_number,omitempty"`
+	Prekey      hexBytes `json:"prekey_private,omitempty"`
+	KEMSeed     hexBytes `json:"mlkem_seed_initiator,omitempty"`   // d ‖ z of FIPS 203
+	KEMRandom   hexBytes `json:"mlkem_random_responder,omitempty"` // m of FIPS 203
+	CapsI       uint32   `json:"capabilities_initiator,omitempty"`
+	CapsR       uint32   `json:"capabilities_responder,omitempty"`
 	Early       hexBytes `json:"init_payload"`
 	Reply       hexBytes `json:"resp_payload"`
 
@@ -71,7 +86,9 @@ type vector struct {
 	Mac1K  hexBytes `json:"mac1k"`
 	TH1    hexBytes `json:"th1"`
 	CK1    hexBytes `json:"ck1"`
+	CK1P   hexBytes `json:"ck1_with_prekey,omitempty"`
 	K1     hexBytes `json:"k1"`
+	KEMSS  hexBytes `json:"mlkem_shared,omitempty"`
 	CK2    hexBytes `json:"ck2"`
 	CK3    hexBytes `json:"ck3"`
 	TH2    hexBytes `json:"th2"`
@@ -80,6 +97,9 @@ type vector struct {
 	SID    hexBytes `json:"session_id"`
 	ChainA hexBytes `json:"g0_a_to_b"`
 	ChainB hexBytes `json:"g0_b_to_a"`
+
+	Exporter hexBytes `json:"exporter"`
+	Exported hexBytes `json:"exported_vector_40"` // 40 bytes for the label "vector"
 
 	// What is sent.
 	Init     hexBytes     `json:"init"`
@@ -132,7 +152,7 @@ func refKey(b []byte) *ecdh.PrivateKey {
 
 func lp(b []byte) []byte { return append([]byte{byte(len(b) >> 8), byte(len(b))}, b...) }
 
-// refSeal is suite 0x01: keys is SEK ‖ SAK ‖ IV.
+// refSeal seals under the suite that header names: keys is SEK ‖ SAK ‖ IV.
 func refSeal(keys, th []byte, counter uint32, header, plain []byte) []byte {
 	nonce := append(bytes.Clone(keys[64:76]), 0, 0, 0, 0)
 	for i := range 4 {
@@ -142,6 +162,13 @@ func refSeal(keys, th []byte, counter uint32, header, plain []byte) []byte {
 	if err != nil {
 		panic(err)
 	}
+	if header[1]%2 == 0 {
+		g, err := cipher.NewGCM(block)
+		if err != nil {
+			panic(err)
+		}
+		return g.Seal(nil, nonce[:12], plain, append(bytes.Clone(th), header...))
+	}
 	ct := make([]byte, len(plain))
 	cipher.NewCTR(block, nonce).XORKeyStream(ct, plain)
 	return append(ct, refHMAC(keys[32:64], th, header, ct)[:16]...)
@@ -150,7 +177,12 @@ func refSeal(keys, th []byte, counter uint32, header, plain []byte) []byte {
 // compute fills in everything but the inputs; of a message it wants From, Type, Flags, Counter and Plain.
 func (v *vector) compute() {
 	a, b := refKey(v.A.Agreement), refKey(v.B.Agreement)
-	eI, eR := refKey(v.EphemeralI), refKey(v.EphemeralR)
+	var eI, eR *ecdh.PrivateKey
+	shareI, shareR := []byte(v.NonceI), []byte(v.NonceR)
+	if v.Profile == 0 {
+		eI, eR = refKey(v.EphemeralI), refKey(v.EphemeralR)
+		shareI, shareR = refPoint(eI), refPoint(eR)
+	}
 	sI, sR, flagI, flagR := a, b, byte(0), byte(1)
 	if v.Initiator == "B" {
 		sI, sR, flagI, flagR = b, a, 1, 0
@@ -170,19 +202,51 @@ func (v *vector) compute() {
 	header := func(typ, suite, flags byte) []byte {
 		return append(append([]byte{0x10 | typ, suite, flags | v.Profile<<4, 0}, v.Hint...), 0, 0, 0, 0)
 	}
-	hI := header(1, v.Suite, flagI)
+	hI := header(1, v.initSuite(), flagI)
 	initClear := binary.BigEndian.AppendUint64(bytes.Clone(hI), v.Epoch)
 	initClear = binary.BigEndian.AppendUint16(initClear, v.Offered)
-	initClear = append(initClear, refPoint(eI)...)
+	if v.Echo != nil {
+		initClear[2] |= 4
+		hI[2] |= 4
+	}
+	initClear = append(initClear, v.Echo...)
+	if v.PrekeyN != 0 {
+		initClear[2] |= 8
+		hI[2] |= 8
+		initClear = binary.BigEndian.AppendUint32(initClear, v.PrekeyN)
+	}
+	initClear = append(initClear, shareI...)
+	var ciphertext []byte
+	if v.Offered&0xc != 0 {
+		dk, err := mlkem.NewDecapsulationKey768(v.KEMSeed)
+		if err != nil {
+			panic(err)
+		}
+		initClear = append(initClear, dk.EncapsulationKey().Bytes()...)
+		if v.Suite > 2 {
+			if v.KEMSS, ciphertext, err = mlkemtest.Encapsulate768(dk.EncapsulationKey(), v.KEMRandom); err != nil {
+				panic(err)
+			}
+		}
+	}
 	if v.oddInit != nil {
 		initClear = v.oddInit(initClear)
 		hI = initClear[:16:16]
 	}
 	v.TH1 = refHash(v.TH0, initClear)
-	v.CK1 = refHMAC(v.MK, refDH(eI, sR))
-	v.K1 = refExpand(v.CK1, "semio-e2e/1 m1", v.TH1, 76)
-	caps := []byte{0, 0, 0, 0}
-	ct1 := refSeal(v.K1, v.TH1, 0, hI, append(bytes.Clone(caps), v.Early...))
+	if v.Profile == 0 {
+		v.CK1 = refHMAC(v.MK, refDH(eI, sR))
+	} else {
+		v.CK1 = refHMAC(v.MK, v.NonceI)
+	}
+	ck1 := v.CK1
+	if v.PrekeyN != 0 {
+		pk := refKey(v.Prekey)
+		v.CK1P = refHMAC(v.CK1, refDH(eI, pk), refDH(sI, pk))
+		ck1 = v.CK1P
+	}
+	v.K1 = refExpand(ck1, "semio-e2e/1 m1", v.TH1, 76)
+	ct1 := refSeal(v.K1, v.TH1, 0, hI, append(binary.BigEndian.AppendUint32(nil, v.CapsI), v.Early...))
 	v.Init = append(initClear, ct1...)
 	v.Init = append(v.Init, refHMAC(v.Mac1K, v.Init)[:16]...)
 
@@ -190,21 +254,90 @@ func (v *vector) compute() {
 	if v.oddResp != nil {
 		hR = v.oddResp(hR)
 	}
-	respClear := append(bytes.Clone(hR), refPoint(eR)...)
+	respClear := slices.Concat(hR, shareR, ciphertext)
 	v.TH2 = refHash(v.TH1, binary.BigEndian.AppendUint32(nil, uint32(len(ct1))), ct1, respClear)
-	v.CK2 = refHMAC(v.CK1, refDH(eI, eR))
-	v.CK3 = refHMAC(v.CK2, refDH(eR, sI))
+	if v.Profile == 0 {
+		v.CK2 = refHMAC(ck1, refDH(eI, eR), v.KEMSS)
+		v.CK3 = refHMAC(v.CK2, refDH(eR, sI))
+	} else {
+		v.CK3 = refHMAC(v.CK1, v.NonceR, v.KEMSS)
+	}
 	v.K2 = refExpand(v.CK3, "semio-e2e/1 m2", v.TH2, 76)
-	ct2 := refSeal(v.K2, v.TH2, 0, hR, append(bytes.Clone(caps), v.Reply...))
+	ct2 := refSeal(v.K2, v.TH2, 0, hR, append(binary.BigEndian.AppendUint32(nil, v.CapsR), v.Reply...))
 	v.Resp = append(respClear, ct2...)
 
 	v.TH3 = refHash(v.TH2, ct2)
 	v.SID = refExpand(v.CK3, "semio-e2e/1 sid", v.TH3, 8)
 	v.ChainA = refExpand(v.CK3, "semio-e2e/1 dir A>B", v.TH3, 32)
 	v.ChainB = refExpand(v.CK3, "semio-e2e/1 dir B>A", v.TH3, 32)
+	v.Exporter = refExpand(v.CK3, "semio-e2e/1 exporter", v.TH3, 32)
+	v.Exported = refExpand(v.Exporter, "semio-e2e/1 exported", refHash([]byte("vector")), 40)
 	for i := range v.Messages {
 		v.seal(&v.Messages[i])
 	}
+}
+
+// challenge is a CHALLENGE to the INIT of a vector, and which vector has the INIT that answers it.
+type challenge struct {
+	Name    string   `json:"name"`
+	Vector  string   `json:"vector"`
+	Seen    uint64   `json:"responder_has_seen"`
+	Marked  bool     `json:"responder_was_restored"`
+	Nonce   hexBytes `json:"nonce"`
+	Highest uint64   `json:"highest"`
+	ChalK   hexBytes `json:"chalk"`
+	Record  hexBytes `json:"record"`
+	Answer  string   `json:"answer"`
+}
+
+func (c *challenge) compute(v *vector) {
+	c.ChalK = refExpand(v.MK, "semio-e2e/1 chal", nil, 32)
+	flags := v.Profile << 4
+	if v.Initiator == "A" {
+		flags |= 1
+	}
+	h := append(append([]byte{0x14, v.initSuite(), flags, 0}, v.Hint...), 0, 0, 0, 0)
+	c.Record = slices.Concat(h, refHash(v.Init)[:16], c.Nonce, binary.BigEndian.AppendUint64(nil, c.Highest))
+	c.Record = append(c.Record, refHMAC(c.ChalK, c.Record)[:16]...)
+}
+
+// prekeyBundle is what an application signs and hands out.
+type prekeyBundle struct {
+	Name       string   `json:"name"`
+	ID         string   `json:"id"`
+	CertHash   hexBytes `json:"certificate_sha256"`
+	SigningKey hexBytes `json:"signing_private"`
+	Number     uint32   `json:"number"`
+	Expires    uint64   `json:"expires"`
+	Private    hexBytes `json:"private"`
+	Signed     hexBytes `json:"signed_bytes"` // with the prefix of the context
+	Bundle     hexBytes `json:"bundle"`
+}
+
+func (b *prekeyBundle) compute() {
+	body := binary.BigEndian.AppendUint32([]byte{1}, b.Number)
+	body = binary.BigEndian.AppendUint64(body, b.Expires)
+	body = slices.Concat(body, b.CertHash, refPoint(refKey(b.Private)), lp([]byte(b.ID)))
+	b.Signed = slices.Concat(bytes.Repeat([]byte{0x20}, 64), []byte("semio/1 prekey\x00"), body)
+	k, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), b.SigningKey)
+	if err != nil {
+		panic(err)
+	}
+	sig, err := k.Sign(nil, refHash(b.Signed), crypto.SHA256) // RFC 6979
+	if err != nil {
+		panic(err)
+	}
+	b.Bundle = append(body, sig...)
+}
+
+// initSuite is the suite of INIT's header: CTR and HMAC wherever they are offered.
+func (v *vector) initSuite() byte {
+	for _, s := range []byte{1, 3, 2, 4} {
+		if v.Offered>>(s-1)&1 == 1 {
+			return s
+		}
+	}
+	panic("nothing offered")
 }
 
 func (v *vector) seal(m *refMessage) {

@@ -220,7 +220,7 @@ func TestNewPeerRefuses(t *testing.T) {
 		{"another key", ok(app), dev.plain(), app.plain(), "not the agreement key"},
 		{"no store", change(dev, func(c *e2e.Config) { c.Epochs = nil }), dev.plain(), app.plain(), "needs Key and Epochs"},
 		{"no binding", change(dev, func(c *e2e.Config) { c.Binding = e2e.BindingID{} }), dev.plain(), app.plain(), "binding"},
-		{"unknown profile", change(dev, func(c *e2e.Config) { c.Profile = 1 }), dev.plain(), app.plain(), "profile 1"},
+		{"unknown profile", change(dev, func(c *e2e.Config) { c.Profile = 2 }), dev.plain(), app.plain(), "profile 2"},
 		{"unknown suite", change(dev, func(c *e2e.Config) { c.Suites = []e2e.Suite{e2e.SuiteCTRHMAC, 0x77} }), dev.plain(), app.plain(), "suite 0x77"},
 		{"suite 0", change(dev, func(c *e2e.Config) { c.Suites = []e2e.Suite{0} }), dev.plain(), app.plain(), "suite 0x00"},
 		{"two devices", ok(dev), dev.plain(), newSide('D', "D-METER-2").plain(), "cannot be peers"},
@@ -285,7 +285,7 @@ func TestUnsupported(t *testing.T) {
 
 	challenge := append([]byte{0x14, 1, 1, 0}, make([]byte, 12+16+16+8+16)...)
 	refused(t, x.now, x.dev, challenge)
-	require.Equal(t, uint64(1), x.dev.Stats().Unsupported)
+	require.Equal(t, uint64(1), x.dev.Stats().WrongBinding)
 }
 
 func TestEpochs(t *testing.T) {

@@ -3,23 +3,32 @@ package e2e
 // respRecord is a parsed RESP. The slices point into the record.
 type respRecord struct {
 	header
-	point  []byte // e_R, compressed
-	clear  []byte // header ‖ point
+	share  []byte // e_R, compressed; n_R in ProfileStatic
+	clear  []byte // header to point, nonce or ML-KEM ciphertext
+	kem    []byte // ML-KEM ciphertext, 1,088 bytes or nil
 	sealed []byte // enc(caps ‖ data) ‖ tag
 }
 
-func appendRespClear(b []byte, h header, point []byte) []byte {
-	return append(h.append(b), point...)
+func appendRespClear(b []byte, h header, share, kem []byte) []byte {
+	b = append(h.append(b), share...)
+	return append(b, kem...)
 }
 
 // parseResp splits a RESP whose header is h.
 func parseResp(h header, b []byte) (respRecord, bool) {
 	m := respRecord{header: h}
-	// The suites with ML-KEM have a ciphertext behind the point; this version never offers them.
-	if !h.suite.implemented() || len(b) < minRespSize || len(b) > minRespSize+MaxPayload {
+	n := headerSize + h.profile().shareSize()
+	size := n
+	if h.suite.kem() {
+		size += kemCipherSize
+	}
+	if payload := len(b) - size - respRest; payload < 0 || payload > MaxPayload {
 		return m, false
 	}
-	m.point = b[headerSize:respClearSize]
-	m.clear, m.sealed = b[:respClearSize], b[respClearSize:]
+	m.share = b[headerSize:n]
+	if h.suite.kem() {
+		m.kem = b[n:size]
+	}
+	m.clear, m.sealed = b[:size], b[size:]
 	return m, true
 }

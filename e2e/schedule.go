@@ -33,6 +33,13 @@ func extract(salt, input []byte) secret.Bytes {
 	return secretOf(prk)
 }
 
+// extract2 is extract of a ‖ b; b may be nil.
+func extract2(salt, a, b []byte) secret.Bytes {
+	ikm := append(append(make([]byte, 0, 2*keySize), a...), b...)
+	defer clear(ikm)
+	return extract(salt, ikm)
+}
+
 // expand is HKDF-Expand with SHA-256; info is label ‖ context. The caller clears what it gets.
 func expand(prk secret.Bytes, label string, context []byte, length int) []byte {
 	out, err := hkdf.Expand(sha256.New, prk.Expose(), label+string(context), length)
@@ -77,9 +84,7 @@ func appendLP(b, x []byte) []byte {
 
 // masterKey is the paper's master key: one for each binding. psk is nil or 32 bytes.
 func masterKey(th0 [hashSize]byte, shared, psk []byte) secret.Bytes {
-	ikm := append(append(make([]byte, 0, 2*keySize), shared...), psk...)
-	defer clear(ikm)
-	return extract(th0[:], ikm)
+	return extract2(th0[:], shared, psk)
 }
 
 func hintFor(th0 [hashSize]byte) Hint {

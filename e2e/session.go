@@ -14,17 +14,22 @@ type session struct {
 	created time.Time
 	order   uint64 // sessions of a peer count up; the latest one wins
 
+	exporter secret.Bytes
+	caps     uint32 // what the other side says it can
+
 	out  *chain
 	sent uint32 // counter of the next record
 
-	in       *chain
-	received uint32 // counters below are refused
-	failed   uint32 // records with this session's ID and a wrong tag
-	renew    bool   // the peer asks for a new session
+	in     *chain // of the newest record
+	before *chain // of the generation before, while a windowed receiver may need it; else nil
+	seen   window
+	wide   bool   // Config.Windowed
+	failed uint32 // records with this session's ID and a wrong tag
+	renew  bool   // the peer asks for a new session
 }
 
 // newSession ends the key schedule. ck3 stays the caller's to wipe.
-func newSession(s Suite, ck3 secret.Bytes, th3 [hashSize]byte, selfB bool, now time.Time) (*session, error) {
+func newSession(s Suite, ck3 secret.Bytes, th3 [hashSize]byte, selfB, wide bool, now time.Time) (*session, error) {
 	out, in := labelAB, labelBA
 	if selfB {
 		out, in = labelBA, labelAB
@@ -33,6 +38,9 @@ func newSession(s Suite, ck3 secret.Bytes, th3 [hashSize]byte, selfB bool, now t
 		id:      SessionID(expand(ck3, labelSID, th3[:], sessionIDSize)),
 		suite:   s,
 		created: now,
+		wide:    wide,
+
+		exporter: secretOf(expand(ck3, labelExporter, th3[:], keySize)),
 	}
 	var err error
 	if n.out, err = newChain(s, ck3, out, th3); err != nil {
@@ -48,8 +56,10 @@ func (s *session) wipe() {
 	if s == nil {
 		return
 	}
+	s.exporter.Wipe()
 	s.out.wipe()
 	s.in.wipe()
+	s.before.wipe()
 }
 
 // seal appends a record to dst. The caller has checked the limits; the counter moves before anything is computed.
@@ -84,36 +94,73 @@ const (
 
 // open appends the payload of record to dst. Nothing of s moves unless it returns opened.
 func (s *session) open(dst []byte, h header, record []byte) ([]byte, verdict) {
-	gen := h.counter >> ratchetShift
-	if gen < s.in.gen {
-		return dst, oldGeneration // its keys are gone
-	}
-	if gen-s.in.gen > maxSkip {
-		return dst, badTag
-	}
-	at, err := s.in.at(gen)
-	if err != nil {
-		return dst, badTag
+	at, before, v := s.chains(h.counter >> ratchetShift)
+	if v != opened {
+		return dst, v
 	}
 	start := len(dst)
 	dst, ok := at.keys.open(dst, h.counter, record[:headerSize], record[headerSize:])
 	switch {
 	case !ok:
-		if at != s.in {
-			at.wipe()
-		}
+		s.giveUp(at, before)
 		if s.failed < 1<<32-1 {
 			s.failed++
 		}
 		return dst, badTag
-	case h.counter < s.received: // same generation, so at is s.in
+	case !s.seen.fresh(h.counter, s.wide): // of no later generation, so nothing was derived
 		clear(dst[start:])
 		return dst[:start], repeated
 	}
-	if at != s.in {
-		s.in.wipe()
-		s.in = at
+	s.seen.take(h.counter)
+	if !s.holds(at) {
+		s.before.wipe()
+		if s.in != before {
+			s.in.wipe()
+		}
+		s.in, s.before = at, before
 	}
-	s.received = h.counter + 1
+	if s.before != nil && !s.seen.touches() {
+		s.before.wipe()
+		s.before = nil
+	}
 	return dst, opened
+}
+
+// chains returns the chain of generation gen and, where a later one than now is asked for and the receiver is windowed, the chain of the
+// generation before gen. What it derives is the caller's: to put into s, or to wipe.
+func (s *session) chains(gen uint32) (at, before *chain, v verdict) {
+	switch {
+	case gen == s.in.gen:
+		return s.in, nil, opened
+	case s.before != nil && gen == s.before.gen:
+		return s.before, nil, opened
+	case gen < s.in.gen:
+		return nil, nil, oldGeneration // its keys are gone
+	case gen-s.in.gen > maxSkip:
+		return nil, nil, badTag
+	}
+	from := s.in
+	var err error
+	if s.wide {
+		if before, err = s.in.at(gen - 1); err != nil {
+			return nil, nil, badTag
+		}
+		from = before
+	}
+	if at, err = from.at(gen); err != nil {
+		s.giveUp(before)
+		return nil, nil, badTag
+	}
+	return at, before, opened
+}
+
+func (s *session) holds(c *chain) bool { return c == s.in || c == s.before }
+
+// giveUp wipes what chains has derived.
+func (s *session) giveUp(derived ...*chain) {
+	for _, c := range derived {
+		if !s.holds(c) {
+			c.wipe()
+		}
+	}
 }

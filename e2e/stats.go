@@ -11,26 +11,27 @@ type Stats struct {
 	Opened     uint64 // DATA and CLOSE
 
 	Malformed      uint64 // lengths, version, type, reserved bits, generation
-	Unsupported    uint64 // suite, profile, CHALLENGE, echo
+	Unsupported    uint64 // suite, profile
 	OwnDirection   uint64 // our own record came back
 	WrongBinding   uint64 // hint of another binding
-	BadMAC         uint64 // INIT's outer MAC: junk, or another key (PSK)
+	BadMAC         uint64 // outer MAC of INIT, MAC of CHALLENGE: junk, or another key (PSK)
 	BadPoint       uint64 // ephemeral key is no point of the curve
 	BadTag         uint64 // payload or DATA does not authenticate
 	UnknownSession uint64 // DATA of a session that is gone
 	OldGeneration  uint64 // DATA older than the last ratchet step
-	NotExpected    uint64 // RESP without an INIT of ours
+	NotExpected    uint64 // RESP or CHALLENGE without an INIT of ours
 	Replayed       uint64 // authentic, but received before
 	StaleEpoch     uint64 // authentic, but not newer than the last INIT
 	Crossed        uint64 // the other side's INIT that lost against ours
+	Challenges     uint64 // CHALLENGEs made, for an INIT that was stale or came after our state was restored
 	Expired        uint64 // authentic, but the session is past its age
 }
 
 // counters is Stats as it is counted.
 type counters struct {
-	handshakes, requests, sealed, opened                                            atomic.Uint64
-	malformed, unsupported, ownDirection, wrongBinding, badMAC, badPoint, badTag    atomic.Uint64
-	unknownSession, oldGeneration, notExpected, replayed, stale, crossed, isExpired atomic.Uint64
+	handshakes, requests, sealed, opened                                                        atomic.Uint64
+	malformed, unsupported, ownDirection, wrongBinding, badMAC, badPoint, badTag                atomic.Uint64
+	unknownSession, oldGeneration, notExpected, replayed, stale, crossed, isExpired, challenges atomic.Uint64
 }
 
 // unauthentic counts a reason and gives the one error.
@@ -47,6 +48,6 @@ func (p *Peer) Stats() Stats {
 		Malformed: c.malformed.Load(), Unsupported: c.unsupported.Load(), OwnDirection: c.ownDirection.Load(),
 		WrongBinding: c.wrongBinding.Load(), BadMAC: c.badMAC.Load(), BadPoint: c.badPoint.Load(), BadTag: c.badTag.Load(),
 		UnknownSession: c.unknownSession.Load(), OldGeneration: c.oldGeneration.Load(), NotExpected: c.notExpected.Load(),
-		Replayed: c.replayed.Load(), StaleEpoch: c.stale.Load(), Crossed: c.crossed.Load(), Expired: c.isExpired.Load(),
+		Replayed: c.replayed.Load(), StaleEpoch: c.stale.Load(), Crossed: c.crossed.Load(), Expired: c.isExpired.Load(), Challenges: c.challenges.Load(),
 	}
 }

@@ -1,6 +1,9 @@
 package e2e
 
-import "encoding/binary"
+import (
+	"crypto/mlkem"
+	"encoding/binary"
+)
 
 // Type is a record's type: the low nibble of its first byte.
 type Type byte
@@ -11,22 +14,7 @@ const (
 	TypeInit      Type = 1
 	TypeResp      Type = 2
 	TypeClose     Type = 3
-	TypeChallenge Type = 4 // reserved: refused in this version
-)
-
-// Suite names the algorithms of a session.
-type Suite byte
-
-// The suites. Those not listed are refused.
-const (
-	// SuiteCTRHMAC is P-256, AES-256-CTR and HMAC-SHA-256 cut to 128 bits, encrypt-then-MAC: the paper's SEK and SAK.
-	SuiteCTRHMAC Suite = 0x01
-)
-
-const (
-	suiteCTRHMACKEM Suite = 0x03 // SuiteCTRHMAC with ML-KEM-768
-	suiteGCMKEM     Suite = 0x04
-	lastSuite             = suiteGCMKEM
+	TypeChallenge Type = 4
 )
 
 // Profile is the shape of the handshake, pinned at commissioning on both sides.
@@ -37,7 +25,24 @@ const (
 	// ProfileEphemeral adds an ephemeral exchange to each session: forward secrecy, and no key-compromise
 	// impersonation from RESP on. The default.
 	ProfileEphemeral Profile = 0
+
+	// ProfileStatic is the paper's own Diffie-Hellman: the two agreement keys alone, and a random number of each side in each session. It
+	// has NO forward secrecy: who gets either agreement key (and the pre-shared key) later reads everything that was ever recorded,
+	// except what suites 0x03 and 0x04 protect after INIT. It does NOT resist key-compromise impersonation: who has a
+	// side's agreement key (and the pre-shared key) can pose as anybody towards it. What it saves is five key agreements for each
+	// handshake, which then costs a few hash calls. Choose it for hardware that cannot afford them, and for nothing else.
+	ProfileStatic Profile = 1
 )
+
+func (p Profile) implemented() bool { return p <= ProfileStatic }
+
+// shareSize is the length of what a side puts into the handshake: a point or a nonce.
+func (p Profile) shareSize() int {
+	if p == ProfileStatic {
+		return nonceSize
+	}
+	return pointSize
+}
 
 // Sizes of the wire format.
 const (
@@ -47,16 +52,19 @@ const (
 	tagSize       = 16
 	mac1Size      = 16
 	pointSize     = 33
+	nonceSize     = 32 // in the place of a point in ProfileStatic
 	capsSize      = 4
 	echoSize      = 16
+	prekeySize    = 4  // its number
+	digestSize    = 16 // of INIT, in CHALLENGE
 	hintSize      = 8
 	sessionIDSize = 8
-	kemKeySize    = 1184 // ML-KEM-768 encapsulation key
+	kemKeySize    = mlkem.EncapsulationKeySize768 // 1,184
+	kemCipherSize = mlkem.CiphertextSize768       // 1,088
 
-	initClearSize = headerSize + 8 + 2 + pointSize // without echo and ML-KEM key
-	respClearSize = headerSize + pointSize
-	minInitSize   = initClearSize + capsSize + tagSize + mac1Size
-	minRespSize   = respClearSize + capsSize + tagSize
+	initClearSize = headerSize + 8 + 2 + pointSize // of ProfileEphemeral, without echo and ML-KEM key
+	initRest      = capsSize + tagSize + mac1Size  // behind the clear part, without payload
+	respRest      = capsSize + tagSize
 	minDataSize   = headerSize + tagSize
 )
 
@@ -68,20 +76,21 @@ const (
 	MaxPayload = 1 << 20
 
 	// MaxRecord is the longest record of any type. A transport may drop what is longer.
-	MaxRecord = initClearSize + echoSize + kemKeySize + capsSize + MaxPayload + tagSize + mac1Size
+	MaxRecord = initClearSize + echoSize + prekeySize + kemKeySize + initRest + MaxPayload
 )
 
 const (
 	flagB       = 1 << 0 // the sender is B
 	flagRenew   = 1 << 1 // please initiate a new session
 	flagEcho    = 1 << 2 // INIT answers a CHALLENGE
+	flagPrekey  = 1 << 3 // INIT's payload is under a prekey
 	flagProfile = 3 << 4
 )
 
 // allowedFlags lists for each type the bits that may be set; the others must be 0.
 var allowedFlags = [...]byte{
 	TypeData:      flagB | flagRenew,
-	TypeInit:      flagB | flagEcho | flagProfile,
+	TypeInit:      flagB | flagEcho | flagPrekey | flagProfile,
 	TypeResp:      flagB | flagProfile,
 	TypeClose:     flagB,
 	TypeChallenge: flagB | flagProfile,

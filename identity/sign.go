@@ -21,6 +21,7 @@ const (
 	ContextRequest      Context = "request"      // application to platform: connect, disconnect
 	ContextClaim        Context = "claim"        // the claim code's key over the same request
 	ContextOrder        Context = "order"        // platform to a peer: install, remove, wipe
+	ContextPrekey       Context = "prekey"       // application gateway: an agreement key that lives for weeks
 	ContextAck          Context = "ack"          // peer to platform: the order is done or refused
 	ContextAnswer       Context = "answer"       // who answers a challenge, over both random numbers (Schrijen et al. 2019, section III.D.3)
 	ContextChallenge    Context = "challenge"    // who made the challenge, over the same

@@ -47,7 +47,8 @@ func (s *Service) handle(ctx context.Context, from identity.ID, init []byte) {
 	switch {
 	case errors.Is(err, errReplay):
 		s.dropped(from, "replay")
-		s.log.Warn("replayed message", "peer", from, "epoch", req.Epoch())
+		s.log.Warn("replayed message, or of a peer that lost its epochs", "peer", from, "epoch", req.Epoch())
+		s.challenge(ctx, p, req)
 	case errors.Is(err, control.ErrMalformed):
 		s.dropped(from, "malformed")
 		s.log.Warn("malformed message", "peer", from, "err", err)
@@ -61,6 +62,23 @@ func (s *Service) handle(ctx context.Context, from identity.ID, init []byte) {
 	}
 }
 
+// challenge answers a request under a used epoch: if the peer is alive, it learns from which epoch on it is heard again.
+func (s *Service) challenge(ctx context.Context, p *peer, req *e2e.Request) {
+	var w e2e.EpochWindow
+	err := s.cfg.Store.View(ctx, func(tx Tx) error {
+		var err error
+		w, err = loadWindow(tx, p.id)
+		return err
+	})
+	if err != nil {
+		s.log.Error("read epochs", "peer", p.id, "err", err)
+		return
+	}
+	if record, err := req.Challenge(s.cfg.Now(), w); err == nil {
+		s.publish(ctx, p.id, record)
+	}
+}
+
 // serve carries out what an INIT asks, once. Repeated says that another copy of it came first.
 func (s *Service) serve(ctx context.Context, p *peer, req *e2e.Request, init []byte) (resp []byte, repeated bool, err error) {
 	m, err := control.ParseMessage(req.Body())
@@ -68,6 +86,7 @@ func (s *Service) serve(ctx context.Context, p *peer, req *e2e.Request, init []b
 		return nil, false, err
 	}
 	acks := s.openAcks(p, m.Acks)
+	prekey := s.offered(p, m)
 	var ask *asked
 	if m.Request != nil {
 		if ask, err = s.examine(ctx, p, req.Transcript(), m.Request); err != nil {
@@ -89,6 +108,11 @@ func (s *Service) serve(ctx context.Context, p *peer, req *e2e.Request, init []b
 		if resp, err = answered(t.tx, p.id, req); err != nil || resp != nil {
 			repeated = err == nil
 			return err
+		}
+		if prekey != nil {
+			if err := t.keepPrekey(p, prekey); err != nil {
+				return err
+			}
 		}
 		reply, err := t.answer(p, m, acks, ask)
 		if err != nil {
@@ -124,6 +148,10 @@ func (t *txn) answer(p *peer, m control.Message, acks []signedAck, ask *asked) (
 	room := t.s.cfg.Limits.MaxReply
 	var err error
 	if reply.Orders, reply.More, err = t.handOut(p, &room); err != nil {
+		return reply, err
+	}
+	// At most 200 bytes, which the limit leaves room for.
+	if reply.Prekey, err = t.prekeyFor(p.id, m.PrekeyNumber); err != nil {
 		return reply, err
 	}
 	if m.CRLNumber < t.s.verifier.CRLNumber() {

@@ -245,6 +245,14 @@ func (e *epochs) NextEpoch() (uint64, error) {
 	return e.n, nil
 }
 func (e *epochs) AcceptEpoch(uint64) error { return errors.New("platforms do not begin") }
+func (e *epochs) AcceptEcho(uint64) error  { return errors.New("platforms do not begin") }
+func (e *epochs) Restored() (bool, error)  { return false, nil }
+func (e *epochs) SkipEpochs(highest uint64) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.n = max(e.n, highest)
+	return nil
+}
 
 func claimKey(t *testing.T) crypto.Signer {
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -12,6 +12,7 @@ const (
 	prefixApp      = "a/" // <application>: registry.Application
 	prefixOrder    = "o/" // <peer>/<number>: queued order
 	prefixWindow   = "w/" // <peer>: e2e.EpochWindow
+	prefixPrekey   = "p/" // <application>: its newest prekey bundle
 	prefixAnswer   = "x/" // <peer>/<epoch>: digest of INIT ‖ RESP
 	prefixDecided  = "q/" // <peer>/<epoch>: request ID ‖ code, of requests decided lately
 	prefixGuess    = "g/" // <application or device>: allowance

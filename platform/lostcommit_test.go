@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/semio-iot/semio/identity"
+	"github.com/semio-iot/semio/internal/control"
 	"github.com/semio-iot/semio/platform"
 	"github.com/semio-iot/semio/platform/registry"
 )
@@ -112,6 +113,33 @@ func TestCommitWithoutAnswer(t *testing.T) {
 			require.Error(t, app.connect(dev).Err(), "the platform has seen the list, and goes on")
 			require.NoError(t, w.svc.AddCRL(t.Context(), second))
 			require.Equal(t, registry.Retired, w.record(dev).Status)
+		})
+	})
+	t.Run("of the last acknowledgement", func(t *testing.T) {
+		b := &listBroker{have: map[platform.Grant]bool{}}
+		s := new(loses)
+		inWorld(t, func(w *world) {
+			s.Store = w.store
+			w.store, w.cfg.Enforcer = s, b
+		}, func(t *testing.T, w *world) {
+			dev := w.device("D-1")
+			dev.link.SetOffline(true)
+			require.NoError(t, w.svc.Retire(t.Context(), dev.dev()))
+			synctest.Wait()
+			x, init := dev.init(poll)
+			order := dev.open(x, dev.send(init)[0]).Orders[0]
+			ack, err := control.AckOf(dev.id, 1, order, control.AckDone).Sign(dev.signer)
+			require.NoError(t, err)
+			s.answers.Store(1)
+			_, init = dev.init(func([32]byte) control.Message { return control.Message{Acks: [][]byte{ack}} })
+			dev.send(init)
+			require.True(t, w.record(dev).Finished())
+			time.Sleep(time.Minute)
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			for g := range b.have {
+				require.NotEqual(t, dev.id, g.Principal)
+			}
 		})
 	})
 	t.Run("and the store away afterwards", func(t *testing.T) {

@@ -121,7 +121,8 @@ func (s *Service) makeSure(ctx context.Context) error {
 	after := s.state()
 	var eff registry.Effects
 	for d := range after.Devices() {
-		if old, _ := before.Device(d.ID); old.Lifecycle != d.Lifecycle {
+		// The end of its last order takes a retired device's permissions.
+		if old, _ := before.Device(d.ID); old.Lifecycle != d.Lifecycle || len(old.Orders) != len(d.Orders) {
 			eff.Devices = append(eff.Devices, d.ID)
 			if d.Status == registry.Retired && old.Status != registry.Retired {
 				eff.Evict = append(eff.Evict, d.ID.ID)

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 
@@ -117,8 +116,11 @@ func openSysfs(path string, c SysfsConfig) (*Sysfs, error) {
 	return &Sysfs{path: path, c: c, marker: sysfsMarker()}, nil
 }
 
-// exported is the name of a file of mmio-sram: the physical address of the region.
-var exported = regexp.MustCompile(`^[0-9a-f]+\.sram$`)
+// exported reports the name of a file of mmio-sram: the physical address of the region.
+func exported(name string) bool {
+	address, ok := strings.CutSuffix(name, ".sram")
+	return ok && address != "" && strings.Trim(address, "0123456789abcdef") == ""
+}
 
 // FindSysfs lists the files of exported SRAM below root, usually [SysfsRoot], in the order of their names. Folders that may not be read
 // are passed over.
@@ -130,7 +132,7 @@ func FindSysfs(root string) ([]string, error) {
 			return err
 		case err != nil:
 			return fs.SkipDir
-		case d.Type().IsRegular() && exported.MatchString(d.Name()):
+		case d.Type().IsRegular() && exported(d.Name()):
 			found = append(found, path)
 		}
 		return nil

@@ -125,6 +125,44 @@ func TestSysfsRestart(t *testing.T) {
 	require.Equal(t, fresh, measure(t, again))
 }
 
+// A process killed anywhere in Measure leaves a memory that gives the start-up values or an error, and never anything else. What it
+// writes comes in the order of the source: trailer, then inverse.
+func TestSysfsKilledAnywhere(t *testing.T) {
+	const size = 256
+	m := newMachine(t, size+puf.SysfsTrailer)
+	before := m.memory()
+	reading := measure(t, m.open(puf.SysfsConfig{}))
+	after := m.memory()
+	order := make([]int, 0, len(after))
+	for i := range puf.SysfsTrailer {
+		order = append(order, size+i)
+	}
+	for i := range size {
+		order = append(order, i)
+	}
+	state := bytes.Clone(before)
+	refused, given := 0, 0
+	for written := 0; written <= len(order); written++ {
+		if written > 0 {
+			state[order[written-1]] = after[order[written-1]]
+		}
+		for _, restart := range []bool{false, true} {
+			require.NoError(t, os.WriteFile(m.file, state, 0o600))
+			dst := make([]byte, size)
+			if err := m.open(puf.SysfsConfig{Restart: restart}).Measure(t.Context(), dst); err != nil {
+				require.ErrorIs(t, err, puf.ErrNotPowerCycled)
+				require.Equal(t, make([]byte, size), dst)
+				refused++
+				continue
+			}
+			require.Equal(t, reading, dst, "killed after %d bytes, restart %v", written, restart)
+			given++
+		}
+	}
+	require.Greater(t, refused, size, "the inverse is never taken for a reading")
+	require.Greater(t, given, 30, "until the marker stands the reading can be taken again")
+}
+
 // A memory that was off too briefly keeps a part of its bits, here of marker and inverse.
 func TestSysfsPowerOffTooShort(t *testing.T) {
 	for _, c := range []struct {

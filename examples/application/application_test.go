@@ -13,16 +13,17 @@ import (
 
 	"github.com/semio-iot/semio/devicegw"
 	"github.com/semio-iot/semio/examples/internal/cli"
+	"github.com/semio-iot/semio/examples/internal/clitest"
 	"github.com/semio-iot/semio/examples/internal/fieldtest"
 	"github.com/semio-iot/semio/examples/internal/journal"
 )
 
+func TestMain(m *testing.M) { clitest.Main(m, program) }
+
 // do runs a command of the application, which must succeed, and returns what it printed.
 func do(t *testing.T, dir, command string, args ...string) string {
 	t.Helper()
-	code, out, stderr := fieldtest.Run(t, program, "", append([]string{command, "-party", dir}, args...)...)
-	require.Equal(t, cli.ExitDone, code, stderr)
-	return out
+	return clitest.OK(t, program, append([]string{command, "-party", dir}, args...)...)
 }
 
 func TestCommissionReceiveCommandDecommission(t *testing.T) {
@@ -41,15 +42,15 @@ func TestCommissionReceiveCommandDecommission(t *testing.T) {
 	}
 	d1, d2 := run(first), run(second)
 	events := filepath.Join(t.TempDir(), "events")
-	args := []string{"run", "-party", dir, "-broker", w.URL, "-events", events, "-json", "-prefix", "semio/1"}
-	app := fieldtest.Start(t, program, args...)
-	require.Equal(t, "A-WATER", app.Line("ready", true)["application"])
-	app.Line("what", "online")
+	args := []string{"run", "-party", dir, "-broker", w.URL, "-events", events, "-prefix", "semio/1"}
+	app := clitest.Start(t, program, args...)
+	require.Equal(t, "A-WATER", app.Ready["application"])
+	app.Find("what", "online")
 	require.Equal(t, "no device is connected\n", do(t, dir, "list"))
 
 	// By the text, and by a photo.
 	require.Equal(t, "D-THERMO-1 is connected; it follows as soon as it can be reached.\n", do(t, dir, "connect", sticker.Encode()))
-	require.Equal(t, "D-THERMO-1", app.Line("what", "connected")["device"])
+	require.Equal(t, "D-THERMO-1", app.Find("what", "connected")["device"])
 	photo := filepath.Join(t.TempDir(), "photo.png")
 	var b bytes.Buffer
 	require.NoError(t, png.Encode(&b, printed(t, photographed)))
@@ -66,7 +67,7 @@ func TestCommissionReceiveCommandDecommission(t *testing.T) {
 	}
 	send(d1, "21.5 °C", "21.6 °C")
 	require.NoError(t, d1.Flush(t.Context()))
-	require.Equal(t, "21.5 °C", app.Line("what", "event")["event"].(map[string]any)["text"])
+	require.Equal(t, "21.5 °C", app.Find("what", "event")["event"].(map[string]any)["text"])
 
 	require.Equal(t, "did open the valve\n", do(t, dir, "call", "D-THERMO-1", "open", "the", "valve"))
 	require.JSONEq(t, `{"device":"D-THERMO-2","text":"did close"}`, do(t, dir, "call", "-json", "D-THERMO-2", "close"))
@@ -77,8 +78,8 @@ func TestCommissionReceiveCommandDecommission(t *testing.T) {
 	// Over a restart; what was sent meanwhile comes.
 	require.Equal(t, cli.ExitInterrupted, app.Stop())
 	send(d1, "21.7 °C")
-	app = fieldtest.Start(t, program, args...)
-	require.Equal(t, "21.7 °C", app.Line("what", "event")["event"].(map[string]any)["text"])
+	app = clitest.Start(t, program, args...)
+	require.Equal(t, "21.7 °C", app.Find("what", "event")["event"].(map[string]any)["text"])
 	require.Equal(t, []uint64{1, 2, 3}, numbers(t, events))
 
 	require.Equal(t, "D-THERMO-1 is disconnected; it follows as soon as it can be reached.\n", do(t, dir, "disconnect", "D-THERMO-1"))
@@ -114,14 +115,11 @@ func TestSocket(t *testing.T) {
 	w := fieldtest.New(t)
 	dir := w.Application("A-WATER").Dir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, socketName), nil, 0o600))
-	args := []string{"run", "-party", dir, "-broker", w.URL, "-json"}
-	app := fieldtest.Start(t, program, args...)
-	app.Line("ready", true)
+	args := []string{"run", "-party", dir, "-broker", w.URL}
+	clitest.Start(t, program, args...)
 	info, err := os.Stat(filepath.Join(dir, socketName))
 	require.NoError(t, err)
 	require.Zero(t, info.Mode().Perm()&0o077)
-	code, _, stderr := fieldtest.Run(t, program, "", args...)
-	require.Equal(t, cli.ExitFailed, code)
-	require.Contains(t, stderr, "another process")
+	require.Contains(t, clitest.Fails(t, program, args...), "another process")
 	require.Equal(t, "no device is connected\n", do(t, dir, "list"), "the first one still answers")
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/semio-iot/semio/examples/internal/cli"
 	"github.com/semio-iot/semio/examples/internal/files"
@@ -37,11 +38,15 @@ func initialise(f *cli.Flags) cli.Action {
 	}
 }
 
+// platformValidity is long, because devices and applications know their platform by its certificate: with another one it is another
+// platform to them.
+const platformValidity = 10 * 365 * 24 * time.Hour
+
 func issue(f *cli.Flags) cli.Action {
 	open := targetFlags(f)
 	in := f.Required("in", "`file` of the request: request.pem of a party, or a server's")
 	out := f.String("out", "-", "`file` for the certificate chain, - for stdout")
-	valid := f.Duration("valid", 0, "how `long` the certificate is good; default a year, devices for ever. A platform's should be long: its devices know it by it")
+	valid := f.Duration("valid", 0, "how `long` the certificate is good; default a year, a platform's ten, a device's for ever")
 	newKey := f.Bool("new-key", false, "the holder of the name has other keys than before, and asks for it himself")
 	return func(ctx context.Context, t *cli.Terminal, _ []string) error {
 		der, err := party.ReadRequest(*in)
@@ -57,6 +62,9 @@ func issue(f *cli.Flags) cli.Action {
 		var what string
 		if csr, e := identity.ParseCSR(der); e == nil {
 			what = csr.ClientID()
+			if *valid == 0 && csr.ID.Role() == identity.RolePlatform {
+				*valid = platformValidity
+			}
 			chain, err = a.Issue(ctx, der, ca.IssueOptions{Validity: *valid, NewKey: *newKey})
 		} else if req, e2 := cahttp.ParseServerRequest(der); e2 == nil {
 			what = fmt.Sprintf("server of %s at %v", req.ID, req.Hosts)

@@ -81,7 +81,7 @@ func TestFilesOnly(t *testing.T) {
 
 	// A platform's certificate outlives its devices' patience; a server's comes from a request of its own.
 	p := w.request("P-SEMIO")
-	out = clitest.OK(t, program, "issue", "-dir", w.dir, "-in", filepath.Join(p.Dir(), "request.pem"), "-valid", "87600h")
+	out = clitest.OK(t, program, "issue", "-dir", w.dir, "-in", filepath.Join(p.Dir(), "request.pem"))
 	block, _ = pem.Decode([]byte(out))
 	leaf, err := x509.ParseCertificate(block.Bytes)
 	require.NoError(t, err)

@@ -13,6 +13,7 @@ import (
 	"github.com/semio-iot/semio/examples/internal/cli"
 	"github.com/semio-iot/semio/examples/internal/journal"
 	"github.com/semio-iot/semio/examples/internal/unit"
+	"github.com/semio-iot/semio/fuzzy"
 	"github.com/semio-iot/semio/identity"
 )
 
@@ -214,7 +215,7 @@ func explain(err error) error {
 	switch {
 	case errors.Is(err, devicegw.ErrNotProduced), errors.Is(err, devicegw.ErrRetired):
 		return fmt.Errorf("%w\nThe factory has not finished this device, or it was retired and has wiped itself: run the factory again, or make another device", err)
-	case errors.Is(err, devicegw.ErrWrongRoot):
+	case errors.Is(err, devicegw.ErrWrongRoot), errors.Is(err, fuzzy.ErrReconstruct):
 		return fmt.Errorf("%w\nThe folder's chip file and its nvm do not belong together: neither can be copied to another device", err)
 	}
 	return err

@@ -4,14 +4,13 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/semio-iot/semio/appgw"
 	"github.com/semio-iot/semio/examples/internal/cli"
+	"github.com/semio-iot/semio/examples/internal/clitest"
 	"github.com/semio-iot/semio/examples/internal/fieldtest"
 	"github.com/semio-iot/semio/identity"
 )
@@ -29,19 +28,18 @@ func TestLifeOfADevice(t *testing.T) {
 	milli := filepath.Join(t.TempDir(), "temp1_input")
 	require.NoError(t, os.WriteFile(milli, []byte("21500\n"), 0o600))
 	events := filepath.Join(t.TempDir(), "events")
-	args := []string{"-unit", dir, "-broker", w.URL, "-sensor", milli, "-every", "20ms", "-events", events, "-prefix", "semio/1", "-json"}
+	args := []string{"-unit", dir, "-broker", w.URL, "-sensor", milli, "-every", "20ms", "-events", events, "-prefix", "semio/1"}
 
-	p := fieldtest.Start(t, program, args...)
-	ready := p.Line("ready", true)
-	require.Equal(t, "D-THERMO-1", ready["device"])
-	require.Equal(t, "semio/1", ready["prefix"])
-	protection := ready["protection"].(map[string]any)
+	p := clitest.Start(t, program, args...)
+	require.Equal(t, "D-THERMO-1", p.Ready["device"])
+	require.Equal(t, "semio/1", p.Ready["prefix"])
+	protection := p.Ready["protection"].(map[string]any)
 	require.Equal(t, "mutual-tls", protection["mode"])
 	require.NotEmpty(t, protection["protected"])
 	require.NotEmpty(t, protection["not_protected"])
 
 	require.NoError(t, app.Connect(t.Context(), sticker))
-	sent := p.Line("what", "sent")
+	sent := p.Find("what", "sent")
 	require.EqualValues(t, 1, sent["seq"])
 	e := <-received
 	require.EqualValues(t, 1, e.Seq)
@@ -76,14 +74,13 @@ func TestLifeOfADevice(t *testing.T) {
 	}
 	_, err = app.Send(t.Context(), sticker.Device, appgw.Event{Type: "text/plain", Body: []byte("firmware 7 is out")})
 	require.NoError(t, err)
-	event := p.Line("what", "event")["event"].(map[string]any)
+	event := p.Find("what", "event")["event"].(map[string]any)
 	require.Equal(t, "firmware 7 is out", event["text"])
 	require.Equal(t, cli.ExitInterrupted, p.Stop())
-	require.Contains(t, p.Out(), `{"what":"connected","device":"D-THERMO-1","application":"A-WATER"}`)
 
 	// The next power-up: the same keys from another reading, the same application, further numbers.
-	p = fieldtest.Start(t, program, args...)
-	sent = p.Line("what", "sent")
+	p = clitest.Start(t, program, args...)
+	sent = p.Find("what", "sent")
 	for e := range received {
 		if float64(e.Seq) >= sent["seq"].(float64) {
 			break // it is connected again
@@ -95,24 +92,34 @@ func TestLifeOfADevice(t *testing.T) {
 
 	// End of life: it wipes itself and ends well, and does not come back.
 	require.NoError(t, w.Platform.Retire(t.Context(), sticker.Device))
-	p.Line("what", "retired")
+	p.Find("what", "retired")
 	require.Equal(t, cli.ExitDone, p.Wait())
-	code, _, stderr := fieldtest.Run(t, program, "", args...)
-	require.Equal(t, cli.ExitFailed, code)
-	require.Contains(t, stderr, "The factory has not finished this device, or it was retired and has wiped itself")
+	require.Contains(t, clitest.Fails(t, program, args...), "The factory has not finished this device, or it was retired and has wiped itself")
 }
 
 func TestTextForPeople(t *testing.T) {
 	w := fieldtest.New(t)
 	dir, sticker := w.Device("D-THERMO-1")
-	app := w.RunApplication("A-WATER", func(c *appgw.Config) {})
-	p := fieldtest.Start(t, program, "-unit", dir, "-broker", w.URL, "-sensor", "simulated", "-every", "20ms")
-	p.Says("Over the platform's own broker, with mutual TLS:")
-	p.Says("  protected      what devices and applications say to each other, end to end")
-	p.Says("  NOT protected  who runs the broker sees the names")
-	require.NoError(t, app.Connect(t.Context(), sticker))
-	require.Eventually(t, func() bool { return strings.Count(p.Out(), "\n") >= 4 }, fieldtest.Patience, time.Millisecond)
-	require.Regexp(t, `^D-THERMO-1 is awake: chip sim:\d+, \d+ bit errors corrected; topics under semio/1; thermometer simulated\n`, p.Out())
-	require.Regexp(t, `(?m)^connected: A-WATER$`, p.Out())
-	require.Regexp(t, `(?m)^sent 1: \d+\.\d °C$`, p.Out())
+	received := make(chan appgw.Event, 10_000)
+	app := w.RunApplication("A-WATER", func(c *appgw.Config) {
+		c.OnEvent = func(_ context.Context, _ identity.DeviceID, e appgw.Event) error { received <- e; return nil }
+	})
+	go func() {
+		if app.Connect(t.Context(), sticker) == nil && (<-received).Seq == 1 {
+			_ = w.Platform.Retire(t.Context(), sticker.Device)
+		}
+	}()
+	r := clitest.Run(t, program, "-unit", dir, "-broker", w.URL, "-sensor", "simulated", "-every", "20ms")
+	require.Equal(t, cli.ExitDone, r.Code, r.Stderr)
+	for _, want := range []string{
+		"Over the platform's own broker, with mutual TLS:",
+		"  protected      what devices and applications say to each other, end to end",
+		"  NOT protected  who runs the broker sees the names",
+	} {
+		require.Contains(t, r.Stderr, want)
+	}
+	require.Regexp(t, `^D-THERMO-1 is awake: chip sim:\d+, \d+ bit errors corrected; topics under semio/1; thermometer simulated\n`, r.Stdout)
+	require.Regexp(t, `(?m)^connected: A-WATER$`, r.Stdout)
+	require.Regexp(t, `(?m)^sent 1: \d+\.\d °C$`, r.Stdout)
+	require.Regexp(t, `(?m)^D-THERMO-1 is retired: it has wiped itself$`, r.Stdout)
 }

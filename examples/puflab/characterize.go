@@ -30,6 +30,7 @@ checks of package puf.`,
 			c := new(characterizeFlags)
 			flags.StringVar(&c.report, "report", "puflab-report.html", "write the page to this `file`; empty: do not")
 			flags.IntVar(&c.window, "window", 1024, "look at windows of this many `bytes`, a power of two: the size of a response")
+			flags.Var(&c.at, "at", "compare the only chip with its power-ups at another temperature, `CELSIUS=DIR`, and fit the drift")
 			c.dumps.declare(flags)
 			return c.act
 		},
@@ -39,6 +40,7 @@ checks of package puf.`,
 type characterizeFlags struct {
 	report string
 	window int
+	at     atFlag
 	dumps  dumpFlags
 }
 
@@ -54,6 +56,11 @@ func (c *characterizeFlags) act(ctx context.Context, args []string, p *progress)
 	found, err := characterize(ctx, chips, c.window, p)
 	if err != nil {
 		return nil, err
+	}
+	if c.at.dir != "" {
+		if found.Chips[0].At, err = found.figuresAt(ctx, c.at, p, opts); err != nil {
+			return nil, err
+		}
 	}
 	if c.report != "" {
 		if err := writeFile(c.report, found.page); err != nil {

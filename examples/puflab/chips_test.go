@@ -19,16 +19,20 @@ func dumps(t *testing.T, chips, readings int, c pufsim.Config) string {
 	t.Helper()
 	root := t.TempDir()
 	for i := range chips {
-		dir := filepath.Join(root, fmt.Sprintf("chip-%d", i))
-		require.NoError(t, os.Mkdir(dir, 0o700))
-		sim := pufsim.New(uint64(i), c)
-		for j := range readings {
-			b := make([]byte, sim.Size())
-			require.NoError(t, sim.Measure(t.Context(), b))
-			require.NoError(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("%02d.bin", j)), b, 0o600))
-		}
+		record(t, filepath.Join(root, fmt.Sprintf("chip-%d", i)), pufsim.New(uint64(i), c), readings)
 	}
 	return root
+}
+
+// record writes power-ups of a simulated chip into a new folder.
+func record(t *testing.T, dir string, sim *pufsim.Chip, readings int) {
+	t.Helper()
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	for j := range readings {
+		b := make([]byte, sim.Size())
+		require.NoError(t, sim.Measure(t.Context(), b))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("%02d.bin", j)), b, 0o600))
+	}
 }
 
 func TestLoadChips(t *testing.T) {

@@ -31,11 +31,12 @@ type chipFigures struct {
 	PowerUps int    `json:"power_ups"`
 	Bytes    int    `json:"bytes"`
 	figures
-	NoiseEntropy float64            `json:"noise_entropy"` // mean min-entropy of a cell in one more power-up
-	Correlated   []correlated       `json:"correlated"`    // strongest distances beyond chance
-	Entropy      []pufstat.Estimate `json:"entropy"`       // of a raw cell, given what the estimate knows
-	Faults       []string           `json:"faults,omitempty"`
-	Model        *modelFigures      `json:"model,omitempty"` // nil where none can be fitted, as to fewer than 3 power-ups
+	NoiseEntropy float64             `json:"noise_entropy"` // mean min-entropy of a cell in one more power-up
+	Correlated   []correlated        `json:"correlated"`    // strongest distances beyond chance
+	Entropy      []pufstat.Estimate  `json:"entropy"`       // of a raw cell, given what the estimate knows
+	Faults       []string            `json:"faults,omitempty"`
+	At           *temperatureFigures `json:"at,omitempty"`    // at another temperature
+	Model        *modelFigures       `json:"model,omitempty"` // nil where none can be fitted, as to fewer than 3 power-ups
 
 	stat            *pufstat.Chip
 	autocorrelation []float64
@@ -89,8 +90,8 @@ func characterize(ctx context.Context, chips []chip, window int, p *progress) (*
 			return nil, err
 		}
 	}
-	if err := forEach(ctx, len(chips), p, "chips", func(_ context.Context, i int) (err error) {
-		c.Chips[i], err = chipFiguresOf(chips[i], stats[i], window)
+	if err := forEach(ctx, len(chips), p, "chips", func(ctx context.Context, i int) (err error) {
+		c.Chips[i], err = chipFiguresOf(ctx, chips[i], stats[i], window)
 		return err
 	}); err != nil {
 		return nil, err
@@ -136,7 +137,7 @@ func figuresOf(c *pufstat.Chip, window int) figures {
 	}
 }
 
-func chipFiguresOf(c chip, stat *pufstat.Chip, window int) (*chipFigures, error) {
+func chipFiguresOf(ctx context.Context, c chip, stat *pufstat.Chip, window int) (*chipFigures, error) {
 	f := &chipFigures{
 		Name: c.name, PowerUps: stat.Readings(), Bytes: stat.Size(), figures: figuresOf(stat, window), NoiseEntropy: stat.NoiseEntropy(),
 		stat: stat, autocorrelation: stat.Autocorrelation(farthest),
@@ -152,15 +153,7 @@ func chipFiguresOf(c chip, stat *pufstat.Chip, window int) (*chipFigures, error)
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", c.name, err)
 	}
-	sim := pufsim.New(1, config)
-	readings := make([][]byte, stat.Readings())
-	for i := range readings {
-		readings[i] = make([]byte, sim.Size())
-		if err := sim.Measure(context.Background(), readings[i]); err != nil {
-			return nil, err
-		}
-	}
-	simulated, err := pufstat.New(readings...)
+	simulated, err := powerUps(ctx, pufsim.New(1, config), stat.Readings())
 	if err != nil {
 		return nil, err
 	}

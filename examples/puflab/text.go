@@ -17,7 +17,7 @@ func (c *characterization) WriteText(w io.Writer) error {
 	section := func(title string) { t.Flush(); fmt.Fprintf(&b, "\n%s\n", title) }
 
 	fmt.Fprintf(&b, "%s of %d bytes, windows of %d\n", count(len(c.Chips), "chip"), c.Chips[0].Bytes, c.Window)
-	section("Chips, and beside each the simulated chip of the fitted model")
+	section("Chips, and under each the simulated chip of the fitted model")
 	row("\tpower-ups\tones\twithin, from first\twithin, any two\tfrom majority\tnever changed")
 	for _, chip := range c.Chips {
 		line := func(name string, f figures) {
@@ -42,6 +42,13 @@ func (c *characterization) WriteText(w io.Writer) error {
 		row("entropy of noise\t%.4f bit a cell", chip.NoiseEntropy)
 		for _, e := range chip.Entropy {
 			row("entropy of a cell\t%.4f (99 %%: %.4f)\t%s", e.Point, e.Lower, e.Name)
+		}
+		if a := chip.At; a != nil {
+			line := func(name string, apart pufstat.Summary, f figures) {
+				row("%s\t%s from room temperature, %s within, %.1f %% never changed", name, percent(apart), percent(f.Pairs), 100*f.Stable)
+			}
+			line(fmt.Sprintf("at %g degrees", a.Celsius), a.Apart, a.figures)
+			line(fmt.Sprintf("model, drift %.4f", a.Drift), a.Model.Apart, a.Model.figures)
 		}
 		for i, f := range chip.Faults {
 			if i == 10 {

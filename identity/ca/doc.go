@@ -19,6 +19,8 @@
 //	root    CN = Config.Name; basicConstraints CA, pathlen 0, critical; keyUsage keyCertSign, cRLSign, critical; no expiry
 //	peer    as package identity says; a device without expiry (99991231235959Z), others a year
 //	server  as package identity says; 90 days
+//	service the authority's own server, which no peer takes for a platform's: CN = Config.Name, then host names and IP addresses;
+//	        extKeyUsage serverAuth; 7 days
 //
 // Serial numbers are 128 random bits. Certificates begin five minutes before they are made, for peers whose clock is a little slow.
 //

@@ -3,6 +3,7 @@ package label_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"image"
 	"image/color"
 	"image/png"
@@ -165,4 +166,90 @@ func scan(t *testing.T, image []byte) string {
 	out, err := exec.Command("zbarimg", "--quiet", "--raw", "-Sdisable", "-Sqrcode.enable", file).Output()
 	require.NoError(t, err, "zbarimg found no code")
 	return strings.TrimSpace(string(out))
+}
+
+// Each sticker of a sheet is the label that PNG draws, in its place; a page scans as a whole.
+func TestSheets(t *testing.T) {
+	code, err := identity.NewClaimCode([]byte("0123456789abcde"))
+	require.NoError(t, err)
+	var all []identity.Sticker
+	for i := range 70 {
+		dev, err := identity.ParseDeviceID(fmt.Sprintf("D-THERMO-%04d", i))
+		require.NoError(t, err)
+		all = append(all, identity.Sticker{Device: dev, Claim: code})
+	}
+	pages, err := label.Sheets(all, label.Options{})
+	require.NoError(t, err)
+	require.Len(t, pages, 2)
+	seen := 0
+	for _, page := range pages {
+		require.Equal(t, []byte("pHYs"), page[37:41])
+		img, err := png.Decode(bytes.NewReader(page))
+		require.NoError(t, err)
+		require.Equal(t, image.Pt(2480, 3508), img.Bounds().Size())
+		for seen < len(all) {
+			b, err := label.PNG(all[seen], label.Options{})
+			require.NoError(t, err)
+			want, err := png.Decode(bytes.NewReader(b))
+			require.NoError(t, err)
+			if !contains(img, want) {
+				break
+			}
+			seen++
+		}
+	}
+	require.Equal(t, len(all), seen)
+
+	_, err = label.Sheets(nil, label.Options{})
+	require.Error(t, err)
+	_, err = label.Sheets(all[:1], label.Options{Scale: 64})
+	require.ErrorContains(t, err, "do not fit on a sheet")
+	_, err = label.Sheets([]identity.Sticker{{}}, label.Options{})
+	require.Error(t, err)
+}
+
+func TestSheetScans(t *testing.T) {
+	needZbar(t)
+	var want []string
+	var all []identity.Sticker
+	for _, s := range stickers(t) {
+		all, want = append(all, s), append(want, s.Encode())
+	}
+	pages, err := label.Sheets(all, label.Options{})
+	require.NoError(t, err)
+	require.Len(t, pages, 1)
+	require.ElementsMatch(t, want, strings.Fields(scan(t, pages[0])))
+}
+
+// contains looks for small in big, at the places where its first row may be.
+func contains(big, small image.Image) bool {
+	b, s := big.(*image.Paletted), small.(*image.Paletted)
+	size := s.Bounds().Size()
+	// The finder pattern begins below the light border, so the row there tells places apart.
+	row := s.Pix[40*s.Stride : 40*s.Stride+size.X]
+	for y := 40; y+size.Y-40 <= b.Bounds().Dy(); y++ {
+		line := b.Pix[y*b.Stride : (y+1)*b.Stride]
+		for from := 0; ; {
+			i := bytes.Index(line[from:], row)
+			if i < 0 {
+				break
+			}
+			if same(b, s, image.Pt(from+i, y-40)) {
+				return true
+			}
+			from += i + 1
+		}
+	}
+	return false
+}
+
+func same(b, s *image.Paletted, at image.Point) bool {
+	size := s.Bounds().Size()
+	for y := range size.Y {
+		o := b.PixOffset(at.X, at.Y+y)
+		if !bytes.Equal(b.Pix[o:o+size.X], s.Pix[y*s.Stride:y*s.Stride+size.X]) {
+			return false
+		}
+	}
+	return true
 }

@@ -20,6 +20,18 @@ type Options struct {
 
 // PNG returns the sticker as a black and white image.
 func PNG(s identity.Sticker, o Options) ([]byte, error) {
+	img, err := draw(s, o)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	if err := png.Encode(&b, img); err != nil {
+		return nil, fmt.Errorf("label: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+func draw(s identity.Sticker, o Options) (*image.Paletted, error) {
 	if o.Scale == 0 {
 		o.Scale = 8
 	}
@@ -74,9 +86,5 @@ func PNG(s identity.Sticker, o Options) ([]byte, error) {
 			}
 		}
 	}
-	var b bytes.Buffer
-	if err := png.Encode(&b, img); err != nil {
-		return nil, fmt.Errorf("label: %w", err)
-	}
-	return b.Bytes(), nil
+	return img, nil
 }

@@ -46,6 +46,13 @@ type ClientConfig struct {
 	KeepCRL func(der []byte) error // optional: a revocation list that the Verifier has taken
 	Time    func(t time.Time)      // optional: authenticated time of the platform
 
+	// Prekeys of applications, all optional. Prekey is an application's newest bundle, which goes with every message: the platform keeps
+	// it for the devices. HeldPrekey is the number of the one that a device has, and TakePrekey gets its application's
+	// newest, which nobody has verified yet.
+	Prekey     func() []byte
+	HeldPrekey func() uint32
+	TakePrekey func(bundle []byte)
+
 	Poll   time.Duration // between regular polls; default 10 minutes, with a quarter of jitter
 	Logger *slog.Logger  // default: none
 }
@@ -308,6 +315,12 @@ func (c *Client) exchange(ctx context.Context, acks [][]byte, req *pendingReques
 		return Reply{}, fmt.Errorf("begin: %w", err)
 	}
 	m := Message{Acks: acks, CRLNumber: c.cfg.Verifier.CRLNumber()}
+	if c.cfg.Prekey != nil {
+		m.Prekey = c.cfg.Prekey()
+	}
+	if c.cfg.HeldPrekey != nil {
+		m.PrekeyNumber = c.cfg.HeldPrekey()
+	}
 	if req != nil {
 		s, err := req.req.Sign(x.Transcript(), c.cfg.Signer, req.claim)
 		if err != nil {
@@ -332,10 +345,10 @@ func (c *Client) exchange(ctx context.Context, acks [][]byte, req *pendingReques
 			c.log.Debug("publish to the platform", "err", err)
 		}
 		timeout := time.NewTimer(wait)
-		reply, ok := c.awaitReply(ctx, x, timeout)
+		reply, err := c.awaitReply(ctx, x, timeout)
 		timeout.Stop()
-		if ok {
-			return reply, nil
+		if err == nil || errors.Is(err, e2e.ErrChallenged) {
+			return reply, err
 		}
 		if ctx.Err() != nil {
 			return Reply{}, ctx.Err()
@@ -375,17 +388,19 @@ func (c *Client) awaitUp(ctx context.Context) bool {
 // was away when the INIT was sent, and has its say now.
 const afterNudge = 200 * time.Millisecond
 
-func (c *Client) awaitReply(ctx context.Context, x *e2e.Exchange, timeout *time.Timer) (Reply, bool) {
+var errNoReply = errors.New("no reply yet")
+
+func (c *Client) awaitReply(ctx context.Context, x *e2e.Exchange, timeout *time.Timer) (Reply, error) {
 	shortened := false // once, or nudges without end would put the timeout off without end
 	for {
 		select {
 		case <-ctx.Done():
-			return Reply{}, false
+			return Reply{}, errNoReply
 		case <-timeout.C:
-			return Reply{}, false
+			return Reply{}, errNoReply
 		case <-c.wake:
 			if !c.isUp() {
-				return Reply{}, false // resend after the reconnect
+				return Reply{}, errNoReply // resend after the reconnect
 			}
 			if c.takeNudge() && !shortened {
 				shortened = true
@@ -393,6 +408,9 @@ func (c *Client) awaitReply(ctx context.Context, x *e2e.Exchange, timeout *time.
 			}
 		case record := <-c.incoming:
 			body, err := x.Open(record)
+			if errors.Is(err, e2e.ErrChallenged) {
+				return Reply{}, err
+			}
 			if err != nil {
 				c.log.Debug("reply of the platform", "err", err)
 				continue
@@ -402,7 +420,7 @@ func (c *Client) awaitReply(ctx context.Context, x *e2e.Exchange, timeout *time.
 				c.log.Warn("reply of the platform", "err", err)
 				continue
 			}
-			return reply, true
+			return reply, nil
 		}
 	}
 }
@@ -449,6 +467,9 @@ func (c *Client) settle(ctx context.Context, r Reply, acks *[][]byte) (more, stu
 			return r.More, true
 		}
 		*acks = append(*acks, ack)
+	}
+	if len(r.Prekey) > 0 && c.cfg.TakePrekey != nil {
+		c.cfg.TakePrekey(r.Prekey) // behind the orders, one of which may have installed its owner
 	}
 	return r.More, false
 }

@@ -23,7 +23,10 @@ type wires struct {
 	platform *controltest.Platform
 	client   *control.Client
 	self     controltest.Party
-	verifier *identity.Verifier
+	epochs   controltest.Epochs
+
+	admission []byte
+	verifier  *identity.Verifier
 
 	mu      sync.Mutex
 	inits   [][]byte // as published
@@ -36,9 +39,17 @@ type wires struct {
 
 func connect(t *testing.T, w *controltest.World, self controltest.Party, poll time.Duration) *wires {
 	l := &wires{t: t, platform: controltest.NewPlatform(t, w), self: self, verifier: w.Verifier(t)}
-	a, platform, err := control.OpenAdmission(l.platform.Admit(self.Verified), l.verifier, self.Verified)
+	l.open(l.platform.Admit(self.Verified), poll)
+	return l
+}
+
+// open makes the client.
+func (l *wires) open(admission []byte, poll time.Duration) {
+	t, self := l.t, l.self
+	a, platform, err := control.OpenAdmission(admission, l.verifier, self.Verified)
 	require.NoError(t, err)
-	peer, err := e2e.NewPeer(e2e.Config{Self: self.Verified, Key: self.Key, Remote: platform, Binding: a.Binding, Epochs: new(controltest.Epochs)})
+	l.admission = admission
+	peer, err := e2e.NewPeer(e2e.Config{Self: self.Verified, Key: self.Key, Remote: platform, Binding: a.Binding, Epochs: &l.epochs})
 	require.NoError(t, err)
 	l.client, err = control.NewClient(control.ClientConfig{
 		Self: self.Verified, Signer: self.Signer, Platform: platform, Peer: peer, Binding: a.Binding, Verifier: l.verifier,
@@ -55,7 +66,6 @@ func connect(t *testing.T, w *controltest.World, self controltest.Party, poll ti
 		KeepCRL: func([]byte) error { l.crls++; return nil },
 	})
 	require.NoError(t, err)
-	return l
 }
 
 func (l *wires) publish(_ context.Context, record []byte) error {
@@ -213,6 +223,38 @@ func TestClientBeginsAnewAfterLongSilence(t *testing.T) {
 		require.NoError(t, res.Err())
 		require.Len(t, ids, 2)
 		require.Equal(t, ids[0], ids[1], "a new INIT carries the same request")
+	})
+}
+
+// A gateway whose epochs were set back: the platform challenges it, and the same request is made anew and heard.
+func TestClientFollowsAChallenge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := controltest.NewWorld(t)
+		self := w.Party(t, "A-WATER")
+		before := connect(t, w, self, time.Hour)
+		stop := before.run()
+		before.client.LinkUp()
+		for range 5 {
+			require.NoError(t, before.client.Sync(t.Context()))
+		}
+		stop()
+
+		// The same binding, after a restart with nothing left of the numbers.
+		l := &wires{t: t, platform: before.platform, self: self, verifier: before.verifier}
+		l.open(before.admission, time.Hour)
+		stop = l.run()
+		defer stop()
+		l.client.LinkUp()
+		dev := w.Party(t, "D-METER-1")
+		d, _ := dev.Verified.ID().Device()
+		began := time.Now()
+		res, err := l.client.Do(t.Context(), control.Request{Op: control.OpConnect, Device: d}, nil)
+		require.NoError(t, err)
+		require.NoError(t, res.Err())
+		require.Less(t, time.Since(began), 10*time.Second)
+		sent := l.sent()
+		require.Zero(t, sent[0][2]&4)
+		require.Equal(t, byte(4), sent[1][2]&4, "the second INIT echoes")
 	})
 }
 

@@ -23,11 +23,14 @@ const (
 
 // Message is what the INIT of a gateway carries to the platform. Encoding, behind the version:
 //
-//	count u8, then LP24 each: signed acknowledgements ‖ number of the newest revocation list held u64 ‖ LP24 signed request or empty
+//	count u8, then LP24 each: signed acknowledgements ‖ number of the newest revocation list held u64 ‖ LP24 signed request or empty ‖
+//	number of the prekey held u32 ‖ LP24 prekey bundle or empty
 type Message struct {
-	Acks      [][]byte // at most 16
-	CRLNumber uint64   // 0: none
-	Request   *SignedRequest
+	Acks         [][]byte // at most 16
+	CRLNumber    uint64   // 0: none
+	Request      *SignedRequest
+	PrekeyNumber uint32 // device: of the application's prekey that it has, 0: none
+	Prekey       []byte // application: its newest one, for its devices; an e2e.Prekey bundle
 }
 
 // Marshal encodes the message.
@@ -46,6 +49,8 @@ func (m Message) Marshal() ([]byte, error) {
 		}
 	}
 	b.lp24(req)
+	b.AddUint32(m.PrekeyNumber)
+	b.lp24(m.Prekey)
 	return b.Bytes()
 }
 
@@ -54,6 +59,7 @@ func ParseMessage(b []byte) (Message, error) {
 	p := parse(b, MaxMessage)
 	m := Message{Acks: p.list(maxAcks), CRLNumber: p.u64()}
 	req := p.lp24()
+	m.PrekeyNumber, m.Prekey = p.u32(), p.lp24()
 	if err := p.done("message to the platform"); err != nil {
 		return Message{}, err
 	}
@@ -70,13 +76,14 @@ func ParseMessage(b []byte) (Message, error) {
 // Reply is what the RESP of the platform carries. Encoding, behind the version:
 //
 //	time u64 (Unix milliseconds) ‖ count u8, then LP24 each: signed orders ‖ more u8 ‖ LP24 revocation list or empty ‖
-//	present u8, then request ID 16 ‖ code u8 ‖ LP8 text ‖ revision u64
+//	present u8, then request ID 16 ‖ code u8 ‖ LP8 text ‖ revision u64 (nothing of it if not present) ‖ LP24 prekey bundle or empty
 type Reply struct {
 	Time   time.Time // millisecond precision
 	Orders [][]byte  // signed, in sequence, at most 16
 	More   bool      // further orders wait: ask again
 	CRL    []byte    // DER, where the peer's list is older
 	Result *Result   // of the request that the message carried
+	Prekey []byte    // device: the newest one of its application, where it has another or none
 }
 
 // Marshal encodes the reply.
@@ -96,6 +103,7 @@ func (r Reply) Marshal() ([]byte, error) {
 		b.lp8([]byte(r.Result.Text))
 		b.AddUint64(r.Result.Revision)
 	}
+	b.lp24(r.Prekey)
 	return b.Bytes()
 }
 
@@ -114,6 +122,7 @@ func ParseReply(b []byte) (Reply, error) {
 		r.Result.Text = string(text)
 		r.Result.Revision = p.u64()
 	}
+	r.Prekey = p.lp24()
 	if err := p.done("reply of the platform"); err != nil {
 		return Reply{}, err
 	}

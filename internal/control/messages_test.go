@@ -325,6 +325,7 @@ func TestMessageAndReply(t *testing.T) {
 		{},
 		{CRLNumber: 9, Acks: [][]byte{{1}, {2, 3}}},
 		{Request: &req, Acks: make([][]byte, 0)},
+		{PrekeyNumber: 7, Prekey: []byte{1, 2}},
 	} {
 		b, err := m.Marshal()
 		require.NoError(t, err)
@@ -344,6 +345,7 @@ func TestMessageAndReply(t *testing.T) {
 	now := time.UnixMilli(1_800_000_000_123).UTC()
 	for _, r := range []control.Reply{
 		{Time: now},
+		{Time: now, Prekey: []byte{1, 2}},
 		{Time: now, Orders: [][]byte{{1}}, More: true, CRL: []byte{4}, Result: &control.Result{Request: control.NewRequestID(), Code: control.CodeRetired, Text: "gone", Revision: 4}},
 	} {
 		b, err := r.Marshal()

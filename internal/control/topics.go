@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/semio-iot/semio/identity"
@@ -23,15 +22,27 @@ const DefaultPrefix = "semio/1"
 // shard is [Shard] of the device or peer, so that several instances of an application or platform can divide the work.
 type Topics struct{ prefix string }
 
-// Only what every broker passes through unchanged: RabbitMQ turns '/' to '.' inside and knows '*' and '#'.
-var prefixForm = regexp.MustCompile(`^[0-9A-Za-z_-]+(/[0-9A-Za-z_-]+)*$`)
-
 // ParsePrefix checks a topic prefix: 1 to 64 bytes, levels of letters, digits, '_' and '-', divided by '/'.
 func ParsePrefix(s string) (Topics, error) {
-	if len(s) > 64 || !prefixForm.MatchString(s) {
+	if len(s) > 64 || !prefixForm(s) {
 		return Topics{}, fmt.Errorf("control: topic prefix %.80q: want 1 to 64 bytes of levels of [0-9A-Za-z_-] divided by single slashes, for example %q", s, DefaultPrefix)
 	}
 	return Topics{s}, nil
+}
+
+// prefixForm takes only what every broker passes through unchanged: RabbitMQ turns '/' to '.' inside and knows '*' and '#'.
+func prefixForm(s string) bool {
+	for level := range strings.SplitSeq(s, "/") {
+		if level == "" {
+			return false
+		}
+		for _, c := range []byte(level) {
+			if !(c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c == '_' || c == '-') {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // Prefix returns the prefix without a trailing slash.

@@ -51,6 +51,11 @@ func (r *reader) u8() (v uint8) {
 	return v
 }
 
+func (r *reader) u32() (v uint32) {
+	r.bad = !r.s.ReadUint32(&v) || r.bad
+	return v
+}
+
 func (r *reader) u64() (v uint64) {
 	r.bad = !r.s.ReadUint64(&v) || r.bad
 	return v

@@ -18,6 +18,7 @@ type Peer interface {
 	Ready() bool
 	Seal(now time.Time, dst, plaintext []byte) ([]byte, error)
 	RenewDue(now time.Time) bool
+	EarlyDataReady(now time.Time) bool
 	Wipe()
 }
 
@@ -102,8 +103,8 @@ type Config struct {
 	// commit failed in an unknown way must compare e.Seq with its mark when it gets the event again.
 	HandlerKeepsMark bool
 
-	// EarlyData puts the oldest event into the INIT of a new session, which saves a round trip. Early data has no forward secrecy
-	// and no protection from whoever stole the other side's agreement key: see package e2e.
+	// EarlyData puts the oldest event into the INIT of a new session, which saves a round trip, whenever the peer is ready for that. Without
+	// a prekey, early data has no forward secrecy and no protection from whoever stole the other side's agreement key: see package e2e.
 	EarlyData bool
 
 	// KeepSession starts a session whenever there is none, also with nothing to send: then the other side need not wait for

@@ -62,6 +62,7 @@ func (r *runner) step() time.Duration {
 
 	now := r.cfg.Now()
 	ready, pending, renew := r.cfg.Peer.Ready(), r.cfg.Peer.Pending(), r.cfg.Peer.RenewDue(now)
+	mayEarly := r.cfg.EarlyData && r.cfg.Peer.EarlyDataReady(now)
 	r.mu.Lock()
 	k := &r.core
 	k.sessionState(ready, renew)
@@ -71,7 +72,7 @@ func (r *runner) step() time.Duration {
 		k.addControl(pending)
 	}
 	var early Frame
-	if act == actInitiate && r.cfg.EarlyData && len(k.out.entries) > 0 && len(k.out.entries[0].Frame) <= maxEarly {
+	if act == actInitiate && mayEarly && len(k.out.entries) > 0 && len(k.out.entries[0].Frame) <= maxEarly {
 		early, _ = ParseFrame(k.out.entries[0].Frame)
 	}
 	r.mu.Unlock()
@@ -147,6 +148,9 @@ func (r *runner) receive(record []byte) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.core.stats.RecordsRefused++
+		if c, ok := errors.AsType[*e2e.ChallengeError](err); ok {
+			r.core.addControl(c.Record)
+		}
 		if terr == nil && typ == e2e.TypeData && errors.Is(err, e2e.ErrUnauthentic) {
 			r.core.strange(now)
 		}
@@ -162,6 +166,9 @@ func (r *runner) receive(record []byte) {
 	k := &r.core
 	if ev.Reply != nil {
 		k.addControl(ev.Reply)
+	}
+	if ev.Kind == e2e.KindChallenged {
+		r.earlySeq = 0 // the new INIT has none; the outbox still has the event
 	}
 	if ev.Switched {
 		// Only an initiator's own early data is known to have arrived.

@@ -51,8 +51,8 @@ type State struct {
 // the case, and the Store stays usable. The methods are called from several goroutines at once. Arguments are not kept
 // after the return; what Load returns belongs to the caller.
 //
-// A Store that lost its newest writes (a backup restored) breaks the promises of this package: numbers come again. Start such a
-// binding anew.
+// A Store that lost its newest writes (a backup restored) breaks the promises of this package: numbers come again. Move Next and
+// MarkNumbers far on before it is used again, or start the binding anew.
 type Store interface {
 	// Load returns everything. It is called once, before the other methods.
 	Load() (State, error)

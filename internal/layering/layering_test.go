@@ -36,6 +36,7 @@ var allowed = map[string][]string{
 	"keyvault/tpm": {"keyvault"},
 	"e2e":          {"identity", "internal/secret"},
 
+	"e2e/internal/adversary": {"e2e", "identity", "identity/ca"},
 	"internal/atomicfile":    nil,
 	"internal/keywrap":       nil,
 	"internal/kv":            nil,
@@ -45,13 +46,14 @@ var allowed = map[string][]string{
 	"internal/pgtest":        nil,
 	"internal/polar":         nil,
 	"internal/secret":        nil,
+	"internal/wsconn":        nil,
 	"platform/link":          {"internal/link"},
 
 	"internal/httpapi":             {"identity"},
 	"internal/control":             {"e2e", "identity"},
 	"internal/control/controltest": {"e2e", "identity", "identity/ca", "internal/control", "internal/link"},
 	"internal/delivery":            {"e2e"},
-	"internal/mqttlink":            {"identity", "internal/link", "internal/secret"},
+	"internal/mqttlink":            {"identity", "internal/link", "internal/secret", "internal/wsconn"},
 
 	"platform/publicbroker": {"internal/mqttlink"},
 

@@ -1,5 +1,5 @@
 // Package link is the small MQTT vocabulary that the gateways and the platform share: what they need of a client, and no
-// more. Package mqttlink implements it over autopaho; an integrator who already runs an MQTT client implements it himself
+// more. Package mqttlink implements it over Eclipse Paho's client; an integrator who already runs an MQTT client implements it himself
 // and shows with linktest.TestLink that he kept the contract.
 package link
 

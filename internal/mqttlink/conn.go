@@ -8,6 +8,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/eclipse/paho.golang/paho"
 )
 
 // conn is one connection as the client sees it. Lock and Unlock bracket each packet that the client writes, which it does in
@@ -18,6 +20,7 @@ type conn struct {
 	reader  *bufio.Reader
 	frames  frames
 	timeout time.Duration // of a write
+	client  *paho.Client  // set before anybody else has the connection
 	acks    *acks
 	up      chan struct{} // closed when the receiver's Up is on its way
 	maxSend int           // bytes of a packet; set before up is closed

@@ -11,8 +11,6 @@ import (
 	"os"
 	"syscall"
 
-	"github.com/eclipse/paho.golang/autopaho"
-
 	"github.com/semio-iot/semio/identity"
 )
 
@@ -127,9 +125,9 @@ func (l *Link) connectError(err error) *ConnectError {
 }
 
 func classify(err error) (Reason, byte) {
-	var connack *autopaho.ConnackError
+	var connack *connackError
 	if errors.As(err, &connack) {
-		return classifyConnack(connack.ReasonCode), connack.ReasonCode
+		return classifyConnack(connack.code), connack.code
 	}
 	var dial *dialError
 	if errors.As(err, &dial) {

@@ -1,9 +1,9 @@
-// Package mqttlink is a [link.Link] over Eclipse Paho's MQTT 5 client, autopaho.
+// Package mqttlink is a [link.Link] over Eclipse Paho's MQTT 5 client.
 //
 // Start with [New], then call [Link.Run] in a goroutine of its own and subscribe whenever the receiver's Up is called. Every
 // connection is a Clean Start without a session at the broker: what must not be lost lies in the outbox of the layer above.
 //
-// What differs from autopaho used directly:
+// What differs from autopaho, which would be the way to keep such a client connected (docs/decisions/0032 says why it is not used):
 //   - Receiver calls come from one goroutine that is none of the client's, so a slow or even a publishing receiver cannot
 //     keep acknowledgements from being read.
 //   - Acknowledgements may be given in any order and at any time; PUBACKs leave in the order of the messages, as MQTT
@@ -43,8 +43,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/eclipse/paho.golang/autopaho"
 
 	"github.com/semio-iot/semio/internal/link"
 	"github.com/semio-iot/semio/internal/secret"
@@ -104,8 +102,7 @@ type Link struct {
 	dropped atomic.Uint64
 
 	mu        sync.Mutex // guards the rest
-	manager   *autopaho.ConnectionManager
-	conn      *conn // of the current attempt or connection
+	conn      *conn      // of the current attempt or connection
 	up        bool
 	upSince   time.Time
 	failures  int // consecutive, for the back-off

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/eclipse/paho.golang/autopaho"
 	"github.com/eclipse/paho.golang/paho"
 	"github.com/eclipse/paho.golang/paho/session"
 
@@ -21,20 +20,20 @@ func (l *Link) Publish(ctx context.Context, topic string, payload []byte) error 
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("mqttlink: publish on %s: %w", topic, err)
 	}
-	m, c := l.current()
+	c := l.current()
 	limit := l.cfg.MaxPacket
-	if m != nil {
+	if c != nil {
 		limit = c.maxSend
 	}
 	if size := publishSize(topic, payload); size > limit {
 		return fmt.Errorf("%w: publish on %s: packet of %d bytes, limit %d", link.ErrTooLarge, topic, size, limit)
 	}
-	if m == nil {
+	if c == nil {
 		return link.ErrDown
 	}
 	during, done := c.during(ctx)
 	defer done()
-	resp, err := m.Publish(during, &paho.Publish{QoS: 1, Topic: topic, Payload: payload})
+	resp, err := c.client.Publish(during, &paho.Publish{QoS: 1, Topic: topic, Payload: payload})
 	if resp != nil && resp.ReasonCode >= 0x80 {
 		e := &link.PublishError{Topic: topic, Reason: resp.ReasonCode}
 		if resp.Properties != nil {
@@ -53,7 +52,7 @@ func (l *Link) Subscribe(ctx context.Context, filters ...string) error {
 	if err := link.CheckFilters(filters...); err != nil {
 		return err
 	}
-	m, c, err := l.request(ctx, "subscribe")
+	c, err := l.request(ctx, "subscribe")
 	if err != nil || len(filters) == 0 {
 		return err
 	}
@@ -63,7 +62,7 @@ func (l *Link) Subscribe(ctx context.Context, filters ...string) error {
 	for _, f := range filters {
 		s.Subscriptions = append(s.Subscriptions, paho.SubscribeOptions{Topic: f, QoS: 1})
 	}
-	ack, err := m.Subscribe(during, s)
+	ack, err := c.client.Subscribe(during, s)
 	if ack == nil {
 		if c.gone.Err() != nil && ctx.Err() == nil {
 			return link.ErrDown // subscriptions ended with the connection
@@ -95,13 +94,13 @@ func (l *Link) Unsubscribe(ctx context.Context, filters ...string) error {
 	if err := link.CheckFilters(filters...); err != nil {
 		return err
 	}
-	m, c, err := l.request(ctx, "unsubscribe")
+	c, err := l.request(ctx, "unsubscribe")
 	if err != nil || len(filters) == 0 {
 		return err
 	}
 	during, done := c.during(ctx)
 	defer done()
-	ack, err := m.Unsubscribe(during, &paho.Unsubscribe{Topics: filters})
+	ack, err := c.client.Unsubscribe(during, &paho.Unsubscribe{Topics: filters})
 	switch {
 	case ack == nil && c.gone.Err() != nil && ctx.Err() == nil:
 		return link.ErrDown
@@ -116,25 +115,25 @@ func (l *Link) Unsubscribe(ctx context.Context, filters ...string) error {
 	return nil
 }
 
-func (l *Link) request(ctx context.Context, what string) (*autopaho.ConnectionManager, *conn, error) {
+func (l *Link) request(ctx context.Context, what string) (*conn, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, nil, fmt.Errorf("mqttlink: %s: %w", what, err)
+		return nil, fmt.Errorf("mqttlink: %s: %w", what, err)
 	}
-	m, c := l.current()
-	if m == nil {
-		return nil, nil, link.ErrDown
+	c := l.current()
+	if c == nil {
+		return nil, link.ErrDown
 	}
-	return m, c, nil
+	return c, nil
 }
 
 // current returns the connection, nil when there is none.
-func (l *Link) current() (*autopaho.ConnectionManager, *conn) {
+func (l *Link) current() *conn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.up {
-		return nil, nil
+		return nil
 	}
-	return l.manager, l.conn
+	return l.conn
 }
 
 // during returns a context that ends with the connection too.
@@ -151,7 +150,7 @@ func requestError(ctx context.Context, what string, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("mqttlink: %s: %w", what, ctx.Err())
-	case errors.Is(err, autopaho.ConnectionDownError), errors.Is(err, session.ErrNoConnection):
+	case errors.Is(err, session.ErrNoConnection):
 		return link.ErrDown
 	case errors.Is(err, paho.ErrInvalidArguments):
 		return fmt.Errorf("mqttlink: %s: %w", what, err)

@@ -2,16 +2,11 @@ package mqttlink
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"math/rand/v2"
-	"net/url"
 	"time"
 
-	"github.com/eclipse/paho.golang/autopaho"
 	"github.com/eclipse/paho.golang/paho"
-	"github.com/eclipse/paho.golang/paho/session"
-	"github.com/eclipse/paho.golang/paho/session/state"
 
 	"github.com/semio-iot/semio/internal/link"
 )
@@ -40,7 +35,7 @@ type event struct {
 // receiver's Down is the last call, with the error of ctx; messages still queued are not handed over and not acknowledged.
 func (l *Link) Run(ctx context.Context, r link.Receiver) error {
 	if !l.started.CompareAndSwap(false, true) {
-		return errors.New("mqttlink: Run called a second time: make another Link")
+		return errSecondRun
 	}
 	runCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -50,17 +45,9 @@ func (l *Link) Run(ctx context.Context, r link.Receiver) error {
 		defer close(dispatched)
 		l.dispatch(runCtx, r)
 	}()
-	manager, err := autopaho.NewConnection(runCtx, l.clientConfig(cancel))
-	if err == nil {
-		// Ends with runCtx; the write deadline bounds the last DISCONNECT.
-		<-manager.Done()
-		l.connectionEnded(false)
-	}
+	l.keepConnected(runCtx)
 	close(l.done)
 	<-dispatched
-	if err != nil {
-		return err
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if ctx.Err() == nil && l.fatal != nil {
@@ -69,52 +56,9 @@ func (l *Link) Run(ctx context.Context, r link.Receiver) error {
 	return nil
 }
 
-func (l *Link) clientConfig(giveUp func()) autopaho.ClientConfig {
-	inner := session.SessionManager(state.NewInMemory())
-	receiveMaximum, maxPacket := l.cfg.ReceiveMaximum, uint32(l.cfg.MaxPacket)
-	cfg := autopaho.ClientConfig{
-		ServerUrls:        []*url.URL{l.url},
-		KeepAlive:         uint16(l.cfg.KeepAlive / time.Second),
-		ConnectTimeout:    l.cfg.ConnectTimeout,
-		ConnectUsername:   l.cfg.Username,
-		ConnectPassword:   l.cfg.Password.Expose(),
-		AttemptConnection: l.attempt,
-		ReconnectBackoff:  func(int) time.Duration { return l.backoff() },
-		ConnectPacketBuilder: func(p *paho.Connect, _ *url.URL) (*paho.Connect, error) {
-			// autopaho sets Clean Start on the first connection only.
-			p.CleanStart = true
-			if l.cfg.Anonymous {
-				p.ClientID = randomClientID()
-			}
-			p.Properties = &paho.ConnectProperties{ReceiveMaximum: &receiveMaximum, MaximumPacketSize: &maxPacket, RequestProblemInfo: true}
-			return p, nil
-		},
-		OnConnectionUp: func(m *autopaho.ConnectionManager, ack *paho.Connack) { l.connectionUp(m, ack, inner) },
-		OnConnectionDown: func() bool {
-			l.connectionEnded(true)
-			return true
-		},
-		OnConnectError: func(err error) {
-			if l.connectFailed(err) {
-				giveUp()
-			}
-		},
-	}
-	cfg.ClientID = l.cfg.ClientID
-	cfg.PacketTimeout = l.cfg.AckTimeout
-	cfg.Session = quietSession{inner}
-	cfg.OnPublishReceived = []func(paho.PublishReceived) (bool, error){l.received}
-	return cfg
-}
-
-func (l *Link) connectionUp(m *autopaho.ConnectionManager, ack *paho.Connack, s session.SessionManager) {
+func (l *Link) connectionUp(c *conn) {
 	l.mu.Lock()
-	c := l.conn
-	if ack.Properties != nil && ack.Properties.MaximumPacketSize != nil {
-		c.maxSend = int(min(uint64(c.maxSend), uint64(*ack.Properties.MaximumPacketSize)))
-	}
-	c.acks = newAcks(s)
-	l.manager, l.up, l.upSince = m, true, time.Now()
+	l.up, l.upSince = true, time.Now()
 	l.refusals, l.lastErr = 0, nil
 	l.mu.Unlock()
 
@@ -124,14 +68,10 @@ func (l *Link) connectionUp(m *autopaho.ConnectionManager, ack *paho.Connack, s 
 	l.cfg.Logger.Debug("connected to broker", "broker", l.url.Redacted(), "client", l.cfg.ClientID)
 }
 
-// connectionEnded is called from autopaho's main loop, before it connects again, or after that loop has ended.
+// connectionEnded is called after connectionUp, before the next attempt or at the end.
 func (l *Link) connectionEnded(report bool) {
 	l.mu.Lock()
-	c, wasUp := l.conn, l.up
-	if !wasUp {
-		l.mu.Unlock()
-		return
-	}
+	c := l.conn
 	l.up = false
 	if time.Since(l.upSince) < lasting {
 		l.failures++

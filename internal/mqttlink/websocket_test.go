@@ -101,7 +101,7 @@ func TestWebSocket(t *testing.T) {
 		l, err := mqttlink.New(cfg)
 		require.NoError(t, err)
 		r := &running{Link: l, t: t, ups: make(chan struct{}, 10), downs: make(chan error, 10), msgs: make(chan link.Message, 10)}
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 		t.Cleanup(cancel)
 		ended := make(chan error, 1)
 		go func() {
@@ -144,7 +144,7 @@ func TestWebSocket(t *testing.T) {
 	for _, path := range []string{"/other", "/nothing"} {
 		t.Run("no MQTT at "+path, func(t *testing.T) {
 			r, _ := begin(t, "ws"+strings.TrimPrefix(plain.URL, "http")+path, nil)
-			require.Eventually(t, func() bool { return r.LastError() != nil }, 10*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return r.LastError() != nil }, 60*time.Second, time.Millisecond)
 			require.ErrorContains(t, r.LastError(), map[string]string{"/other": "subprotocol", "/nothing": "404"}[path])
 		})
 	}
@@ -153,7 +153,7 @@ func TestWebSocket(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, l.Close())
 		r, _ := begin(t, "ws://"+l.Addr().String(), nil)
-		require.Eventually(t, func() bool { return r.LastError() != nil }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return r.LastError() != nil }, 60*time.Second, time.Millisecond)
 		var e *mqttlink.ConnectError
 		require.ErrorAs(t, r.LastError(), &e)
 		require.Equal(t, mqttlink.ReasonUnreachable, e.Reason)

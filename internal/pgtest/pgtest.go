@@ -71,6 +71,11 @@ func (s *Server) becomePostgres(t testing.TB) {
 	if err != nil {
 		t.Skipf("PostgreSQL does not run as root, and there is no user %s: %v", name, err)
 	}
+	for _, program := range []string{"runuser", "sh"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("PostgreSQL does not run as root, and to become %s takes %s: %v", name, program, err)
+		}
+	}
 	uid, err := strconv.Atoi(u.Uid)
 	require.NoError(t, err)
 	gid, err := strconv.Atoi(u.Gid)

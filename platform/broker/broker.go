@@ -19,9 +19,12 @@ import (
 	"github.com/semio-iot/semio/identity"
 )
 
-// Config says what a broker serves with. Cert, Verifier and Authorizer are required.
+// Config says what a broker serves with. Cert or GetCertificate, Verifier and Authorizer are required.
 type Config struct {
-	Cert       tls.Certificate    // the server's, with the host names that clients dial
+	Cert tls.Certificate // the server's, with the host names that clients dial
+	// GetCertificate, instead of Cert, is asked at each handshake: a broker that runs for long outlives its certificate.
+	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+
 	Verifier   *identity.Verifier // of client certificates, revocation included
 	Authorizer Authorizer
 
@@ -62,7 +65,7 @@ type Broker struct {
 // New checks cfg and listens. Clients are served by [Broker.Run].
 func New(cfg Config) (*Broker, error) {
 	switch {
-	case len(cfg.Cert.Certificate) == 0 || cfg.Cert.PrivateKey == nil:
+	case cfg.GetCertificate == nil && (len(cfg.Cert.Certificate) == 0 || cfg.Cert.PrivateKey == nil):
 		return nil, errors.New("broker: Config.Cert is empty: have the CA issue a server certificate for the host that clients dial")
 	case cfg.Verifier == nil:
 		return nil, errors.New("broker: Config.Verifier is nil")
@@ -85,12 +88,15 @@ func New(cfg Config) (*Broker, error) {
 		byID:       map[identity.ID]map[*conn]struct{}{},
 		byClient:   map[string]*conn{},
 		tls: &tls.Config{
-			Certificates: []tls.Certificate{cfg.Cert},
-			MinVersion:   tls.VersionTLS13,
+			GetCertificate: cfg.GetCertificate,
+			MinVersion:     tls.VersionTLS13,
 			// The Verifier does all of the verification, in VerifyConnection: it knows roles, revocation and the time floor.
 			ClientAuth:             tls.RequireAnyClientCert,
 			SessionTicketsDisabled: true,
 		},
+	}
+	if b.tls.GetCertificate == nil {
+		b.tls.Certificates = []tls.Certificate{cfg.Cert}
 	}
 	b.server = mqtt.New(b.options())
 	if err := b.server.AddHook(&hook{b: b}, nil); err != nil {

@@ -3,6 +3,7 @@ package broker_test
 import (
 	"context"
 	"crypto/tls"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -257,4 +258,26 @@ func TestInstancesLiveSideBySide(t *testing.T) {
 		c.sync()
 	}
 	require.Equal(t, 3, w.broker.Stats().Connections)
+}
+
+// A broker that outlives its certificate shows the next one, without a restart.
+func TestCertificateIsAskedForAtEachHandshake(t *testing.T) {
+	var shown atomic.Pointer[tls.Certificate]
+	w := newWorld(t, func(c *broker.Config) {
+		first := c.Cert
+		shown.Store(&first)
+		c.Cert = tls.Certificate{}
+		c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return shown.Load(), nil }
+	})
+	see := func() []byte {
+		c := w.cert("A-WATER")
+		conn, err := tls.Dial("tcp", w.address(), &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{c}})
+		require.NoError(t, err)
+		defer conn.Close()
+		return conn.ConnectionState().PeerCertificates[0].Raw
+	}
+	require.Equal(t, shown.Load().Certificate[0], see())
+	next := serverCert(t, w.ca)
+	shown.Store(&next)
+	require.Equal(t, next.Certificate[0], see())
 }

@@ -83,8 +83,8 @@ func TestPacketIDsOfBothSidesAreApart(t *testing.T) {
 // One consumer that stops reading holds up nobody, and is cut off instead of losing messages unknowingly.
 func TestSlowConsumerIsCutAndHoldsUpNobody(t *testing.T) {
 	for name, l := range map[string]broker.Limits{
-		"by messages": {Pending: 50},
-		"by bytes":    {Backlog: 64 << 10},
+		"by messages": {Pending: 50, WriteTimeout: time.Minute}, // so that a publisher that waits for it is noticed
+		"by bytes":    {Backlog: 64 << 10, WriteTimeout: time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, limits(l))

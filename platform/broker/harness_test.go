@@ -28,7 +28,7 @@ import (
 	"github.com/semio-iot/semio/platform/broker"
 )
 
-const patience = 10 * time.Second // for what should happen at once, on a busy machine
+const patience = 30 * time.Second // for what should happen at once, on a busy machine
 
 // world is a CA with a broker.
 type world struct {

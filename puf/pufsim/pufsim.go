@@ -34,7 +34,7 @@ import (
 const (
 	DefaultSize             = 1024
 	DefaultNoise            = 0.12
-	DefaultTemperatureDrift = 0.0036
+	DefaultTemperatureDrift = 0.0037
 	DefaultSupplyDrift      = 0.002
 	DefaultAgeing           = 0.028
 )
@@ -57,7 +57,7 @@ type Config struct {
 	Columns []float64
 
 	// TemperatureDrift is the standard deviation over the cells of the change of skew for each degree away from
-	// RoomTemperature; default 0.0036 (some 9 % of the bits differ at 85 degrees), negative for none.
+	// RoomTemperature; default 0.0037 (some 9 % of the bits differ at 85 degrees), negative for none.
 	TemperatureDrift float64
 
 	// SupplyDrift is the standard deviation over the cells of the change of skew for each percent away from the nominal supply

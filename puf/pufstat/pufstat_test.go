@@ -136,13 +136,13 @@ func TestAutocorrelation(t *testing.T) {
 
 func TestSymbols(t *testing.T) {
 	// Pairs of neighbours: 01 10 11 00 | 00 11 11 11. Pass 1: 0 1. Pass 2: 11-00 gives 1, 00-11 gives 0, 11-11 nothing.
-	symbols, cells, err := pufstat.Symbols([]byte{0b01101100, 0b00111111}, 1)
+	symbols, err := pufstat.Symbols([]byte{0b01101100, 0b00111111}, 1)
 	require.NoError(t, err)
-	require.Equal(t, []byte{1, 0, 0, 1}, symbols)
-	require.Equal(t, []int{4, 8, 0, 2}, cells)
+	require.Equal(t, []pufstat.Symbol{
+		{Value: 1, Pass: 2, First: 4, Second: 6}, {Value: 0, Pass: 2, First: 8, Second: 10}, {Value: 0, Pass: 1, First: 0}, {Value: 1, Pass: 1, First: 2},
+	}, symbols)
 	// Pairs 4 apart: 01 11 10 00. Pass 2: 11-00 gives 1.
-	symbols, cells, err = pufstat.Symbols([]byte{0b01101100}, 4)
+	symbols, err = pufstat.Symbols([]byte{0b01101100}, 4)
 	require.NoError(t, err)
-	require.Equal(t, []byte{1, 0, 1}, symbols)
-	require.Equal(t, []int{1, 0, 2}, cells)
+	require.Equal(t, []pufstat.Symbol{{Value: 1, Pass: 2, First: 1, Second: 3}, {Value: 0, Pass: 1, First: 0}, {Value: 1, Pass: 1, First: 2}}, symbols)
 }

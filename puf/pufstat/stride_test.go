@@ -14,10 +14,10 @@ import (
 
 func TestSymbolsRefuse(t *testing.T) {
 	for _, stride := range []int{0, -1, 9, 16, 3} {
-		_, _, err := pufstat.Symbols([]byte{1, 2}, stride)
+		_, err := pufstat.Symbols([]byte{1, 2}, stride)
 		require.ErrorContains(t, err, "do not fall into pairs", stride)
 	}
-	_, _, err := pufstat.Symbols(nil, 1)
+	_, err := pufstat.Symbols(nil, 1)
 	require.Error(t, err)
 }
 
@@ -32,17 +32,17 @@ func TestStrides(t *testing.T) {
 	}
 	var biased, alternating []*pufstat.Chip
 	for seed := range uint64(2) {
-		biased = append(biased, simulated(t, seed, 1, pufsim.Config{Size: 1 << 14, Ones: 0.7}))
-		alternating = append(alternating, simulated(t, seed, 1, pufsim.Config{Size: 1 << 14, Columns: words}))
+		biased = append(biased, simulated(t, seed, 1, pufsim.Config{Size: 1 << 13, Ones: 0.7}))
+		alternating = append(alternating, simulated(t, seed, 1, pufsim.Config{Size: 1 << 13, Columns: words}))
 	}
 	strides, err := pufstat.Strides(biased, 1024)
 	require.NoError(t, err)
 	require.Len(t, strides, 13)
 	for i, s := range strides {
 		require.Equal(t, 1<<i, s.Stride)
-		require.Greater(t, s.Entropy, 0.93, "stride %d", s.Stride)
+		require.Greater(t, s.Entropy, 0.91, "stride %d", s.Stride)
 		require.LessOrEqual(t, s.Entropy, 1.)
-		require.Equal(t, 32, s.Symbols.N, "16 windows of 2 chips")
+		require.Equal(t, 16, s.Symbols.N, "8 windows of 2 chips")
 		// 4,096 pairs, of which 2pq are unequal; of the quads of the others 2ab differ.
 		require.InDelta(t, 4096*0.42+4096*0.58/2*2*(0.49/0.58)*(0.09/0.58), s.Symbols.Mean, 60)
 		require.InDelta(t, 0.5, s.Ones.Mean, 0.02)
@@ -58,6 +58,31 @@ func TestStrides(t *testing.T) {
 			require.Greater(t, s.Entropy, 0.85, "stride %d", s.Stride)
 		}
 	}
+}
+
+// In pass 2 a pair of one word is set against a pair of the next, where the word ends: who knows the words guesses these symbols, and
+// no other estimate sees them so clearly.
+func TestColumnsAreGuessed(t *testing.T) {
+	words := make([]float64, 64)
+	for i := range words {
+		words[i] = 1
+		if i >= 32 {
+			words[i] = -1
+		}
+	}
+	c := simulated(t, 1, 1, pufsim.Config{Size: 1 << 14, Columns: words})
+	s, err := pufstat.AtStride([]*pufstat.Chip{c}, 1024, 16)
+	require.NoError(t, err)
+	require.Contains(t, pufstat.Lowest(s.Worst...).Name, "columns")
+	require.Less(t, s.Entropy, 0.9)
+	require.Greater(t, s.Worst[0].Lower, 0.96, "the values themselves are balanced")
+
+	// Nothing is learnt from a single window, and nothing said.
+	alone := simulated(t, 1, 1, pufsim.Config{Columns: words})
+	s, err = pufstat.AtStride([]*pufstat.Chip{alone}, 1024, 16)
+	require.NoError(t, err)
+	require.Zero(t, s.Worst[len(s.Worst)-1].N)
+	require.NotContains(t, pufstat.Lowest(s.Worst...).Name, "columns")
 }
 
 func TestStridesRefuse(t *testing.T) {

@@ -51,6 +51,16 @@ func MutualTLS() Protection {
 	}
 }
 
+// Elsewhere is the protection over a broker with mutual TLS that the platform has no hand in.
+func Elsewhere() Protection {
+	p := MutualTLS()
+	p.Mode = "mutual-tls, rules elsewhere"
+	p.Protected = p.Protected[:len(p.Protected)-1] // the topics, which are now the broker's
+	p.NotProtected = append(p.NotProtected, "this program tells another broker neither who may use which topic nor whom to cut off: "+
+		"give it rules by certificate, or write an Enforcer")
+	return p
+}
+
 // Tell prints the protection for a person. Programs with -json put it into their first value.
 func (p Protection) Tell(t *cli.Terminal) {
 	head := "Over the platform's own broker, with mutual TLS:"

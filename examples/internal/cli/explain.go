@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"strings"
 	"syscall"
 	"time"
 
@@ -42,7 +43,7 @@ func hint(err error) string {
 		return "The server has no certificate for the name that was dialled: dial one that it names, or have its certificate issued for this one too."
 	case errors.Is(err, identity.ErrRevoked):
 		return "The authority has revoked the certificate, for good: ask it why, and for a certificate under new keys."
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
+	case says(err, syscall.ENOSPC), says(err, syscall.EDQUOT), says(err, syscall.EFBIG):
 		return "The disk, the quota or the limit on a file's size is exhausted: make room and start again. What was stored before is unharmed."
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "Nobody listens there: start the server, or correct host and port."
@@ -56,4 +57,9 @@ func hint(err error) string {
 		return "The host's name cannot be resolved: correct it, or look at the network."
 	}
 	return ""
+}
+
+// says also finds an error of the operating system of which a library has kept the text alone, as bbolt does.
+func says(err error, no syscall.Errno) bool {
+	return errors.Is(err, no) || strings.HasSuffix(err.Error(), no.Error())
 }

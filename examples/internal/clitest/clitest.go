@@ -39,7 +39,7 @@ type Result struct {
 // Run runs a program to its end.
 func Run(t testing.TB, p cli.Program, args ...string) Result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*Wait)
+	ctx, cancel := context.WithTimeout(t.Context(), Wait)
 	defer cancel()
 	var out, errs bytes.Buffer
 	code := p.Run(ctx, args, cli.IO{In: strings.NewReader(""), Out: &out, Err: &errs})

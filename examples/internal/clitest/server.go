@@ -49,8 +49,11 @@ func Start(t testing.TB, p cli.Program, args ...string) *Server {
 	return s
 }
 
-// withJSON adds -json behind the command.
+// withJSON adds -json behind the command, if there is one.
 func withJSON(args []string) []string {
+	if strings.HasPrefix(args[0], "-") {
+		return append([]string{"-json"}, args...)
+	}
 	return append([]string{args[0], "-json"}, args[1:]...)
 }
 
@@ -86,6 +89,26 @@ func (s *Server) Line() string {
 		require.FailNow(s.t, "no line", s.errs.String())
 		return ""
 	}
+}
+
+// Find passes over the lines until the one of JSON whose field has the value, and returns it.
+func (s *Server) Find(field string, value any) map[string]any {
+	s.t.Helper()
+	for {
+		line := s.Line()
+		require.NotEmpty(s.t, line, "the program has ended without a line with %s %v: %s", field, value, s.errs)
+		var v map[string]any
+		require.NoError(s.t, json.Unmarshal([]byte(line), &v), line)
+		if v[field] == value {
+			return v
+		}
+	}
+}
+
+// Says waits until the text stands in stderr.
+func (s *Server) Says(text string) {
+	s.t.Helper()
+	require.Eventually(s.t, func() bool { return strings.Contains(s.errs.String(), text) }, Wait, 5*time.Millisecond, "%q", text)
 }
 
 // Stderr is what it has said until now.

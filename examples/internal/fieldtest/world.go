@@ -16,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -39,17 +40,29 @@ type World struct {
 	URL       string // of the broker
 
 	t         *testing.T
+	caConfig  ca.Config
+	expired   bool
 	registrar *party.Party
 	asked     atomic.Pointer[platform.Service]
 }
 
+// Option changes a World.
+type Option func(*World)
+
+// ExpiredServer gives the broker a certificate whose time is over.
+func ExpiredServer() Option { return func(w *World) { w.expired = true } }
+
 // New starts one with the embedded broker and mutual TLS.
-func New(t *testing.T) *World {
-	w := newWorld(t)
+func New(t *testing.T, options ...Option) *World {
+	w := newWorld(t, options)
 	p := w.Party("P-SEMIO")
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
-	chain, err := w.Authority.IssueServer(key.Public(), p.ID(), []string{"localhost", "127.0.0.1"})
+	issuer := w.Authority
+	if w.expired {
+		issuer = w.yearAgo()
+	}
+	chain, err := issuer.IssueServer(key.Public(), p.ID(), []string{"localhost", "127.0.0.1"})
 	require.NoError(t, err)
 	verifier, err := p.Verifier()
 	require.NoError(t, err)
@@ -68,19 +81,26 @@ func New(t *testing.T) *World {
 
 // NewPublic starts one over a broker that knows nobody, under a topic prefix of its own.
 func NewPublic(t *testing.T, url string, link platform.Link, prefix string) *World {
-	w := newWorld(t)
+	w := newWorld(t, nil)
 	w.URL = url
 	w.startPlatform(w.Party("P-SEMIO"), platform.Config{Link: link, Prefix: prefix})
 	return w
 }
 
-func newWorld(t *testing.T) *World {
+func newWorld(t *testing.T, options []Option) *World {
 	w := &World{t: t, Dir: t.TempDir()}
+	for _, o := range options {
+		o(w)
+	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	store, err := ca.OpenFileStore(filepath.Join(w.Dir, "ca"))
 	require.NoError(t, err)
-	w.Authority, err = ca.New(ca.Config{Name: "Test CA", Signer: key, Store: store})
+	w.caConfig = ca.Config{Name: "Test CA", Signer: key, Store: store}
+	if w.expired {
+		w.yearAgo() // the root is as old
+	}
+	w.Authority, err = ca.New(w.caConfig)
 	require.NoError(t, err)
 	w.Roots = []*x509.Certificate{w.Authority.Certificate()}
 	w.registrar = w.Party("R-LINE1")
@@ -96,6 +116,22 @@ func (w *World) startPlatform(p *party.Party, cfg platform.Config) {
 	require.NoError(w.t, err)
 	w.asked.Store(w.Platform)
 	w.run(w.Platform.Run)
+}
+
+// Expired is a certificate chain for the request whose time is over. The world is one with ExpiredServer, whose root is as old.
+func (w *World) Expired(request []byte) [][]byte {
+	chain, err := w.yearAgo().Issue(request, ca.IssueOptions{})
+	require.NoError(w.t, err)
+	return chain
+}
+
+// yearAgo is the authority with a clock that is more than a year late.
+func (w *World) yearAgo() *ca.Authority {
+	cfg := w.caConfig
+	cfg.Now = func() time.Time { return time.Now().AddDate(-1, -1, 0) }
+	a, err := ca.New(cfg)
+	require.NoError(w.t, err)
+	return a
 }
 
 // run runs f until the test ends.

@@ -46,7 +46,7 @@ func Create(dir string, c Chip, roots []*x509.Certificate) (*Unit, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fail(err)
 	}
-	have, err := readChip(dir)
+	have, err := ReadChip(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if err := files.Write(filepath.Join(dir, "chip"), []byte(c.String()+"\n"), false); err != nil {
@@ -72,7 +72,7 @@ func Create(dir string, c Chip, roots []*x509.Certificate) (*Unit, error) {
 // Open opens the folder and locks it. [ErrInUse] reports that another process has it.
 func Open(dir string) (*Unit, error) {
 	fail := func(err error) (*Unit, error) { return nil, fmt.Errorf("open unit %s: %w", dir, err) }
-	c, err := readChip(dir)
+	c, err := ReadChip(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fail(ErrNone)
 	}
@@ -112,7 +112,8 @@ func (u *Unit) PowerUp(ctx context.Context) (*keyvault.Vault, error) {
 // Close unlocks the folder.
 func (u *Unit) Close() error { return u.lock.Close() }
 
-func readChip(dir string) (Chip, error) {
+// ReadChip returns the chip of a folder; fs.ErrNotExist reports that it has none.
+func ReadChip(dir string) (Chip, error) {
 	b, err := os.ReadFile(filepath.Join(dir, "chip"))
 	if err != nil {
 		return Chip{}, err

@@ -27,11 +27,15 @@ type Platform struct {
 	// Decide answers a request; what it queues with Order goes out with the same reply. Default: CodeOK.
 	Decide func(peer identity.ID, r control.SignedRequest) control.Code
 
+	// Prekey, when not nil, goes to every device in the place of what the application has sent.
+	Prekey []byte
+
 	mu     sync.Mutex // guards what follows
 	peers  map[identity.ID]*peer
 	crl    []byte
 	number uint64 // of crl
 	acks   []control.Ack
+	prekey []byte // the one that came last
 }
 
 type peer struct {
@@ -132,7 +136,7 @@ func (p *Platform) Run(ctx context.Context, l link.Link) {
 	work.Wait()
 }
 
-// Answer returns the RESP to an INIT of a peer, nil for junk and for an epoch that was used.
+// Answer returns the RESP to an INIT of a peer, a CHALLENGE for an epoch that was used, nil for junk.
 func (p *Platform) Answer(id identity.ID, init []byte) []byte {
 	p.mu.Lock()
 	from := p.peers[id]
@@ -148,7 +152,8 @@ func (p *Platform) Answer(id identity.ID, init []byte) []byte {
 		return from.resp
 	}
 	if from.window.Accept(req.Epoch()) != nil {
-		return nil
+		record, _ := req.Challenge(time.Now(), from.window)
+		return record
 	}
 	m, err := control.ParseMessage(req.Body())
 	require.NoError(p.t, err)
@@ -170,6 +175,17 @@ func (p *Platform) Answer(id identity.ID, init []byte) []byte {
 		require.Equal(p.t, control.AckOf(id, a.Number, from.orders[a.Number], a.Result), a)
 		delete(from.orders, a.Number)
 		p.acks = append(p.acks, a)
+	}
+	if len(m.Prekey) > 0 {
+		_, err := e2e.OpenPrekey(m.Prekey, from.verified)
+		require.NoError(p.t, err)
+		p.prekey = m.Prekey
+	}
+	if id.Role() == identity.RoleDevice && e2e.PrekeyNumber(p.prekey) != m.PrekeyNumber {
+		reply.Prekey = p.prekey
+	}
+	if id.Role() == identity.RoleDevice && p.Prekey != nil {
+		reply.Prekey = p.Prekey
 	}
 	if p.number > m.CRLNumber {
 		reply.CRL = p.crl

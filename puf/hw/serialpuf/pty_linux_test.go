@@ -102,7 +102,7 @@ func TestTerminalDropsOldFrames(t *testing.T) {
 	require.Eventually(t, func() bool {
 		n, err := unix.IoctlGetInt(watch, unix.TIOCINQ)
 		return err == nil && n == len(old)
-	}, 10*time.Second, time.Millisecond)
+	}, 60*time.Second, time.Millisecond)
 	require.True(t, bytes.Equal(reading(t, newChip(1024)), reading(t, src)))
 }
 

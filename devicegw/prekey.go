@@ -1,0 +1,63 @@
+package devicegw
+
+import (
+	"context"
+
+	"github.com/semio-iot/semio/e2e"
+)
+
+// maxPrekey is the longest bundle that is kept, in a listRecord. Ours have 165 bytes and less.
+const maxPrekey = 256
+
+// loadPrekey uses the one in memory. None, or one that does not verify any more, is no error: early data waits for the next.
+func (c *connection) loadPrekey(ctx context.Context, nvm locked, b e2e.BindingID) error {
+	r, found, err := load(ctx, nvm, namePrekey, b, parseListRecord)
+	if err != nil || !found {
+		return err
+	}
+	if k, err := e2e.OpenPrekey(r, c.verified); err == nil && c.peer.UsePrekey(k) == nil {
+		c.prekey.Store(k.Number)
+	}
+	return nil
+}
+
+// heldPrekey is control.ClientConfig.HeldPrekey.
+func (g *Gateway) heldPrekey() uint32 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.conn == nil {
+		return 0
+	}
+	return g.conn.prekey.Load()
+}
+
+// takePrekey is control.ClientConfig.TakePrekey. The platform may pass on what it likes; only the application's signature counts, and a
+// later number.
+func (g *Gateway) takePrekey(bundle []byte) {
+	g.changes.Lock() // no order ends the connection meanwhile
+	defer g.changes.Unlock()
+	g.mu.Lock()
+	conn, peer := g.conn, g.state.Peer
+	g.mu.Unlock()
+	if conn == nil || peer == nil {
+		return
+	}
+	k, err := e2e.OpenPrekey(bundle, conn.verified)
+	if err == nil && len(bundle) > maxPrekey {
+		err = e2e.ErrPrekey
+	}
+	if err == nil && k.Number <= conn.prekey.Load() {
+		return
+	}
+	if err == nil && g.rec.Profile == e2e.ProfileEphemeral {
+		err = conn.peer.UsePrekey(k)
+	}
+	if err != nil {
+		g.log.Warn("prekey that the platform has passed on", "err", err)
+		return
+	}
+	conn.prekey.Store(k.Number)
+	if err := save(context.Background(), g.nvm, namePrekey, peer.Binding, listRecord(bundle)); err != nil {
+		g.log.Warn("keep prekey; it will come again after a restart", "err", err)
+	}
+}
