@@ -161,7 +161,7 @@ func TestSimulate(t *testing.T) {
 // Where the list loses nothing that was drawn, the limit is what the number drawn leaves.
 func TestSimulateNoneFailed(t *testing.T) {
 	var got simulation
-	runJSON(t, exitDone, &got, "simulate", "-set", "SRAM1K", "-ber", "0.18", "-n", "120", "-list", "8", "-importance")
+	runJSON(t, cli.ExitDone, &got, "simulate", "-set", "SRAM1K", "-ber", "0.18", "-n", "120", "-list", "8", "-importance")
 	require.Len(t, got.Estimates, 4)
 	first := got.Estimates[0]
 	require.Positive(t, first.Rate)
