@@ -161,14 +161,14 @@ func TestSimulate(t *testing.T) {
 // Where the list loses nothing that was drawn, the limit is what the number drawn leaves.
 func TestSimulateNoneFailed(t *testing.T) {
 	var got simulation
-	runJSON(t, exitDone, &got, "simulate", "-set", "SRAM1K", "-ber", "0.18", "-n", "120", "-list", "8", "-importance")
+	runJSON(t, cli.ExitDone, &got, "simulate", "-set", "SRAM1K", "-ber", "0.18", "-n", "120", "-list", "8", "-importance")
 	require.Len(t, got.Estimates, 4)
 	first := got.Estimates[0]
 	require.Positive(t, first.Rate)
 	require.Less(t, first.Rate, 1e-12)
 	for _, e := range got.Estimates[1:] {
 		require.Zero(t, e.Rate)
-		require.InEpsilon(t, first.Rate*3/120, e.High, 1e-9)
+		require.InEpsilon(t, first.High*3/120, e.High, 1e-9)
 	}
 	require.Contains(t, got.Estimates[3].String(), "none failed; below")
 }

@@ -224,12 +224,14 @@ func (s *simulation) split(ctx context.Context, p fuzzy.Params, m fuzzy.CellMode
 			of = append(of, rates[i][level])
 		}
 		e := replicatedEstimate(paths, total, of)
-		if e.Rate == 0 && level > 0 {
+		switch {
+		case e.Rate > 0 || level == 0:
+		case level == 1:
+			// None of so many independent draws: the rule of three.
+			e.High = min(1, 3*s.Estimates[0].High/float64(s.Readings))
+		default:
+			// The population has few ancestors; all that is certain is the level before.
 			e.High = s.Estimates[level-1].High
-			if s.Estimates[level-1].Rate > 0 {
-				// None of the population: the rule of three.
-				e.High = min(1, 3*s.Estimates[level-1].Rate/float64(s.Readings))
-			}
 		}
 		s.Estimates = append(s.Estimates, e)
 	}
