@@ -60,7 +60,7 @@ func TestApplicationThatDoesNotStart(t *testing.T) {
 		args []string
 		want string
 	}{
-		"no party":      {run(t.TempDir()), "The command init makes one; -party names the folder."},
+		"no party":      {run(t.TempDir()), "the command init makes one, and -party names the folder"},
 		"another role":  {run(w.Party("R-LINE2").Dir()), "want application (A-…): name another folder with -party"},
 		"not certified": {run(uncertified(t)), "no certificate yet; have the authority answer request.pem"},
 		"not admitted":  {run(w.Party("A-NEW").Dir()), "not admitted yet; give credential.pem to the platform's operator"},
