@@ -24,6 +24,7 @@ import (
 
 // TestPublicBroker has an anonymous Mosquitto stand in for the public one.
 func TestPublicBroker(t *testing.T) {
+	t.Parallel()
 	url := mosquittotest.Anonymous(t).URL("mqtt", 0)
 	link := func() *publicbroker.Link {
 		l, err := publicbroker.New(publicbroker.Config{Broker: url})
@@ -55,6 +56,7 @@ func TestPublicBroker(t *testing.T) {
 
 // Over TLS, with a server certificate of an authority that is not among the system's.
 func TestPublicBrokerWithRoots(t *testing.T) {
+	t.Parallel()
 	w := fieldtest.New(t, fieldtest.ExpiredServer())
 	dir, _ := w.Device("D-THERMO-1")
 	serve := func(cert tls.Certificate) string {
