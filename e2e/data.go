@@ -65,6 +65,9 @@ func (p *Peer) receiveData(e *Event, now time.Time, dst []byte, h *header, recor
 	if len(record) < minDataSize || len(record) > minDataSize+MaxPayload || h.counter > maxCounter {
 		return unauthentic(&p.count.malformed)
 	}
+	if h.typ == TypeClose && len(record) != minDataSize+1 {
+		return unauthentic(&p.count.malformed) // its reason is one byte
+	}
 	if h.fromB() == p.selfB {
 		return unauthentic(&p.count.ownDirection)
 	}
@@ -115,9 +118,7 @@ func (p *Peer) receiveData(e *Event, now time.Time, dst []byte, h *header, recor
 	switch {
 	case h.typ == TypeClose:
 		e.Kind, e.Switched = KindClosed, false
-		if len(payload) > 0 {
-			e.Reason = payload[0]
-		}
+		e.Reason = payload[0]
 		p.drop(s)
 	case len(payload) > 0:
 		e.Kind, e.Payload = KindData, payload
