@@ -132,6 +132,57 @@ func TestErasureThreshold(t *testing.T) {
 	}
 }
 
+// How many bits of the message are left unknown to whoever selects symbols as the
+// rules just allow, and arranges them in the codeword so that as few message bits
+// as possible depend on those that are not erased. Erasures go through the transform
+// as through any polar code: a sum is lost with either side, a repetition with both.
+// The arrangements tried keep half of the positions by one bit of their index, and
+// half of the other half by two more: three in eight, what the second rule leaves.
+func TestErasuresLeaveMessageBits(t *testing.T) {
+	for _, p := range Sets() {
+		s := p.set()
+		n := s.length()
+		least := n
+		for a := 1; a < n; a *= 2 {
+			for b := 1; b < n; b *= 2 {
+				for _, c := range []int{1, 2, 4, n / 2, n / 4} {
+					if a == b || b == c || a == c {
+						continue
+					}
+					known := make([]bool, n) // not erased
+					for i := range known {
+						known[i] = i&a == 0 && (i&b == 0 || i&c == 0)
+					}
+					least = min(least, s.depending(known))
+				}
+			}
+		}
+		t.Logf("%s: at least %d of %d message bits depend on them", s.name, least, s.dimension())
+		require.Greater(t, least, 128, s.name)
+		require.LessOrEqual(t, 100*3*n/8, s.minKept*s.minUsed, "%s: the rule asks for more than was tried", s.name)
+	}
+}
+
+// depending counts the message bits that the positions not erased decide.
+func (s *set) depending(known []bool) int {
+	at := append([]bool(nil), known...)
+	for half := len(at) / 2; half >= 1; half /= 2 {
+		for i := range at {
+			if i&half == 0 {
+				x, y := at[i], at[i|half]
+				at[i], at[i|half] = x && y, x || y
+			}
+		}
+	}
+	count := 0
+	for i, x := range at {
+		if x {
+			count += int(bit(s.info, i))
+		}
+	}
+	return count
+}
+
 // Why there is one enrolment for each region, ever. A second one from a slightly
 // different reading puts most symbols at other places of the codeword: it tells
 // 1,664 new equations about the same unknowns. The test counts, by Gaussian

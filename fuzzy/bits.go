@@ -1,6 +1,9 @@
 package fuzzy
 
-import "math/bits"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // bit returns bit i of b, most significant first.
 func bit(b []byte, i int) byte { return b[i/8] >> (7 - i%8) & 1 }
@@ -22,11 +25,22 @@ func ones(b []byte) int {
 func repeats(b []byte, longest int) bool {
 	found := 0
 	for d := 1; d <= longest && d < len(b); d++ {
-		var diff byte
-		for i, x := range b[d:] {
-			diff |= x ^ b[i]
-		}
-		found |= (int(diff) - 1) >> 8 & 1
+		found |= 1 - differs(b[d:], b[:len(b)-d])
 	}
 	return found == 1
+}
+
+// differs returns 1 if a and b, of one length, are not the same, else 0. All of both
+// is compared, eight bytes at a time: enrolment compares a reading with itself at
+// some thousand distances.
+func differs(a, b []byte) int {
+	var diff uint64
+	for len(a) >= 8 {
+		diff |= binary.NativeEndian.Uint64(a) ^ binary.NativeEndian.Uint64(b)
+		a, b = a[8:], b[8:]
+	}
+	for i, x := range a {
+		diff |= uint64(x ^ b[i])
+	}
+	return int((diff | -diff) >> 63)
 }

@@ -317,26 +317,48 @@ func TestRandomFails(t *testing.T) {
 }
 
 func BenchmarkEnroll(b *testing.B) {
-	response := fuzzy.NewChip(1, fuzzy.Balanced(0.5, 0.06)).Enrolled()
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, _, err := fuzzy.Enroll(fuzzy.SRAM1K(), nil, response); err != nil {
-			b.Fatal(err)
+	for _, p := range fuzzy.Sets() {
+		for _, readings := range []int{1, 3} {
+			b.Run(fmt.Sprintf("%s/readings=%d", p.Name(), readings), func(b *testing.B) {
+				chip := fuzzy.NewChipFor(p, 1, fuzzy.Balanced(0.5, 0.06))
+				response, further := chip.Read(), [][]byte{chip.Read(), chip.Read()}[:readings-1]
+				b.ReportAllocs()
+				for b.Loop() {
+					if _, _, err := fuzzy.Enroll(p, nil, response, further...); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
 		}
 	}
 }
 
+// Reconstruct of readings that need each of the decoders, and of one that none finds.
 func BenchmarkReconstruct(b *testing.B) {
-	chip := fuzzy.NewChip(1, fuzzy.Balanced(0.5, 0.06))
-	_, helper, err := fuzzy.Enroll(fuzzy.SRAM1K(), nil, chip.Enrolled())
-	if err != nil {
-		b.Fatal(err)
-	}
-	response := chip.Read()
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, _, err := fuzzy.Reconstruct(response, helper); err != nil {
+	for _, p := range fuzzy.Sets() {
+		chip := fuzzy.NewChipFor(p, 1, fuzzy.Balanced(0.5, 0.06))
+		_, helper, err := fuzzy.Enroll(p, nil, chip.Enrolled())
+		if err != nil {
 			b.Fatal(err)
+		}
+		other := fuzzy.NewChipFor(p, 2, fuzzy.Balanced(0.5, 0.06)).Read()
+		for _, c := range []struct {
+			name     string
+			paths    int
+			response []byte
+			want     error
+		}{
+			{"fits", 32, chip.Read(), nil}, {"refused by first", 1, other, fuzzy.ErrReconstruct}, {"refused by list of 8", 8, other, fuzzy.ErrReconstruct},
+			{"refused by list of 32", 32, other, fuzzy.ErrReconstruct},
+		} {
+			b.Run(p.Name()+"/"+c.name, func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					if _, _, err := fuzzy.ReconstructUpTo(c.paths, c.response, helper); !errors.Is(err, c.want) {
+						b.Fatal(err)
+					}
+				}
+			})
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"sort"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -131,43 +132,84 @@ func setFingerprint(s *set, k int, table [32]byte) [8]byte {
 	return [8]byte(sum[:8])
 }
 
-// boundsBegin and boundsEnd enclose the table of bounds in docs/fuzzy.md.
-const (
-	docs        = "../docs/fuzzy.md"
-	boundsBegin = "<!-- bounds: written by go generate ./fuzzy -->\n"
-	boundsEnd   = "<!-- end of bounds -->\n"
-)
+// docs has tables written here, each between two comments with its name.
+const docs = "../docs/fuzzy.md"
 
-func TestGeneratedBounds(t *testing.T) {
+func TestGeneratedTables(t *testing.T) {
 	page, err := os.ReadFile(docs)
 	require.NoError(t, err)
-	before, rest, ok := bytes.Cut(page, []byte(boundsBegin))
-	require.True(t, ok, "%s has no line %s", docs, boundsBegin)
-	_, after, ok := bytes.Cut(rest, []byte(boundsEnd))
-	require.True(t, ok, "%s has no line %s", docs, boundsEnd)
-	out := bytes.Join([][]byte{before, []byte(boundsBegin), []byte(boundsTable(t)), []byte(boundsEnd), after}, nil)
-	compare(t, docs, out)
+	for name, table := range map[string]func(*testing.T) string{"sets": setsTable, "bounds": boundsTable} {
+		begin, end := fmt.Sprintf("<!-- %s: written by go generate ./fuzzy -->\n", name), fmt.Sprintf("<!-- end of %s -->\n", name)
+		before, rest, ok := bytes.Cut(page, []byte(begin))
+		require.True(t, ok, "%s has no line %s", docs, begin)
+		_, after, ok := bytes.Cut(rest, []byte(end))
+		require.True(t, ok, "%s has no line %s", docs, end)
+		page = bytes.Join([][]byte{before, []byte(begin), []byte(table(t)), []byte(end), after}, nil)
+	}
+	compare(t, docs, page)
+}
+
+func setsTable(t *testing.T) string {
+	var b strings.Builder
+	row := func(name string, of func(s *set) string) {
+		fmt.Fprintf(&b, "| %s |", name)
+		for _, p := range Sets() {
+			fmt.Fprintf(&b, " %s |", of(p.set()))
+		}
+		b.WriteString("\n")
+	}
+	number := func(of func(s *set) int) func(s *set) string {
+		return func(s *set) string { return strconv.Itoa(of(s)) }
+	}
+	b.WriteString("\n")
+	row("", func(s *set) string { return s.name })
+	b.WriteString("|---|---|---|---|---|---|\n")
+	row("identifier", number(func(s *set) int { return int(s.id) }))
+	row("bytes of SRAM", number(func(s *set) int { return s.cells / 8 }))
+	row("pairs P", number((*set).pairs))
+	row("polar code (N, K)", func(s *set) string { return fmt.Sprintf("(%d, %d)", s.length(), s.dimension()) })
+	row("least number of used symbols", number(func(s *set) int { return s.minUsed }))
+	row("least share of used symbols not erased", func(s *set) string { return fmt.Sprintf("%d %%", s.minKept) })
+	row("longest mask 2, bytes", number(func(s *set) int { return s.maxMask2 }))
+	row("longest helper data, bytes", number((*set).maxSize))
+	row("min-entropy of a symbol, at least", func(s *set) string { return fmt.Sprintf("%g", s.symbolEntropy()) })
+	row("rated: bit errors with successive cancellation", func(s *set) string { return fmt.Sprintf("%.0f %%", 100*s.rating.ErrorRate) })
+	row("its bound on failure there", func(s *set) string { return fmt.Sprintf("%.1e", s.rating.Failure) })
+	row("fingerprint", func(s *set) string { return fmt.Sprintf("`%x`", s.fingerprint) })
+	b.WriteString("\n")
+	for _, p := range Sets() {
+		fmt.Fprintf(&b, "SHA-256 of the information positions of %s: `%x`\n\n", p.Name(), sha256.Sum256(p.set().info))
+	}
+	return b.String()
 }
 
 func boundsTable(t *testing.T) string {
 	var b strings.Builder
-	b.WriteString("\n| ones | bit errors | of ones | of zeros | symbols (pass 2 + 1) | failure at most | same, 60 fewer of pass 2 | secret left | chips refused |\n")
-	b.WriteString("|---|---|---|---|---|---|---|---|---|\n")
-	p := SRAM1K()
-	for _, row := range []struct{ ones, rate float64 }{
+	b.WriteString("\n| set | ones | bit errors | of ones | of zeros | symbols (pass 2 + 1) | failure at most | same, fewer of pass 2 | secret left | chips refused |\n")
+	b.WriteString("|---|---|---|---|---|---|---|---|---|---|\n")
+	full := [][2]float64{
 		{0.5, 0.06}, {0.5, 0.15}, {0.5, 0.20}, {0.5, 0.22}, {0.5, 0.25},
 		{0.6, 0.15}, {0.6, 0.20}, {0.7, 0.15}, {0.75, 0.10}, {0.8, 0.06}, {0.8, 0.10}, {0.8, 0.15},
-	} {
-		m := Balanced(row.ones, row.rate)
-		got, err := p.Bound(m)
-		require.NoError(t, err)
-		fewer := max(0, got.Pass2-60)
-		unequal, _ := m.selected()
-		low, err := p.BoundFor(fewer, min(2048-fewer, int(4096*unequal)), m)
-		require.NoError(t, err)
-		fmt.Fprintf(&b, "| %.0f %% | %.0f %% | %.1f %% | %.1f %% | %d + %d | %s | %s | %.0f bits | %s |\n",
-			100*row.ones, 100*row.rate, 100*m.FlipOnes, 100*m.FlipZeros, got.Pass2, got.Pass1,
-			atMost(got.Failure), atMost(low), math.Floor(got.Left), atMost(got.Refused))
+	}
+	brief := [][2]float64{{0.5, 0.12}, {0.5, 0.20}, {0.5, 0.25}, {0.6, 0.20}, {0.7, 0.15}, {0.8, 0.06}, {0.8, 0.10}}
+	for _, p := range Sets() {
+		rows := brief
+		if p.Name() == "SRAM1K" {
+			rows = full
+		}
+		for _, row := range rows {
+			m := Balanced(row[0], row[1])
+			got, err := p.Bound(m)
+			require.NoError(t, err)
+			s := p.set()
+			fewer := max(0, got.Pass2-s.fewer())
+			unequal, _ := m.selected()
+			low, err := p.BoundFor(fewer, min(s.length()-fewer, int(float64(s.pairs())*unequal)), m)
+			require.NoError(t, err)
+			fmt.Fprintf(&b, "| %s | %.0f %% | %.0f %% | %.1f %% | %.1f %% | %d + %d | %s | %s | %.0f bits | %s |\n", p.Name(),
+				100*row[0], 100*row[1], 100*m.FlipOnes, 100*m.FlipZeros, got.Pass2, got.Pass1,
+				atMost(got.Failure), atMost(low), math.Floor(got.Left), atMost(got.Refused))
+		}
 	}
 	b.WriteString("\n")
 	return b.String()

@@ -253,6 +253,12 @@ func FuzzParseHelperData(f *testing.F) {
 		require.NoError(f, err)
 		f.Add(h.Bytes())
 	}
+	for _, p := range fuzzy.Sets() {
+		chip := fuzzy.NewChipFor(p, 39, fuzzy.Balanced(0.5, 0.03))
+		_, h, err := fuzzy.Enroll(p, fuzzy.SeededRandom(1), chip.Read(), chip.Read(), chip.Read())
+		require.NoError(f, err)
+		f.Add(h.Bytes())
+	}
 	f.Add([]byte("SEMF"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h, err := fuzzy.ParseHelperData(b)
@@ -263,7 +269,9 @@ func FuzzParseHelperData(f *testing.F) {
 		require.Equal(t, b, h.Bytes())
 		require.LessOrEqual(t, len(b), h.Params().MaxHelperSize())
 		pass2, pass1 := h.Symbols()
-		require.LessOrEqual(t, pass2+pass1, 2048)
+		n, _ := h.Params().Code()
+		require.LessOrEqual(t, pass2+pass1, n)
+		require.Len(t, h.Cells(), 4*pass2+2*pass1)
 	})
 }
 

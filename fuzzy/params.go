@@ -32,8 +32,10 @@ type Params struct {
 // Rating is what a set is good for, as computed by `go generate`: the largest
 // whole percentage of bit errors at which the bound on failure of successive
 // cancellation alone is below 1e-9, and the bound there. Chips with as many ones as
-// zeros, and few symbols of pass 2: about one chip in a thousand has fewer. The
-// list decoder behind it goes further; no bound is computed for that.
+// zeros, and few symbols of pass 2: about one chip in a thousand has fewer. Leaving
+// out unstable pairs may raise the bound by up to ten at the same share of errors,
+// which it lowers: [Params.BoundFor] computes it for one chip's helper data. The list
+// decoders go further; no bound is computed for them.
 type Rating struct {
 	ErrorRate float64
 	Failure   float64

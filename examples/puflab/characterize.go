@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 
+	"github.com/semio-iot/semio/examples/internal/files"
 	"github.com/semio-iot/semio/puf"
 )
 
@@ -63,8 +61,12 @@ func (c *characterizeFlags) act(ctx context.Context, args []string, p *progress)
 		}
 	}
 	if c.report != "" {
-		if err := writeFile(c.report, found.page); err != nil {
-			return found, fmt.Errorf("write the report: %w", err)
+		page, err := found.page()
+		if err != nil {
+			return found, fmt.Errorf("draw the report: %w", err)
+		}
+		if err := files.Write(c.report, page, true); err != nil {
+			return found, fmt.Errorf("report: %w", err)
 		}
 		found.Report = c.report
 	}
@@ -72,27 +74,6 @@ func (c *characterizeFlags) act(ctx context.Context, args []string, p *progress)
 		return found, fmt.Errorf("%d readings fail the checks", n)
 	}
 	return found, nil
-}
-
-// writeFile makes the file in one step, for its owner alone.
-func writeFile(name string, content func() ([]byte, error)) error {
-	b, err := content()
-	if err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(filepath.Dir(name), ".puflab-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
 }
 
 // dumpFlags say which part of a dump is the region.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/semio-iot/semio/examples/internal/cli"
 	"github.com/semio-iot/semio/fuzzy"
 	"github.com/semio-iot/semio/puf"
 	"github.com/semio-iot/semio/puf/pufsim"
@@ -66,7 +67,7 @@ func TestCharacterizeTells(t *testing.T) {
 	dir := dumps(t, 2, 4, pufsim.Config{Size: 2048})
 	report := filepath.Join(t.TempDir(), "page.html")
 	var out, wrong bytes.Buffer
-	require.Equal(t, exitDone, run(t.Context(), []string{"characterize", dir, "-report", report, "-window", "512"}, &out, &wrong), wrong.String())
+	require.Equal(t, cli.ExitDone, run(t.Context(), []string{"characterize", dir, "-report", report, "-window", "512"}, &out, &wrong), wrong.String())
 	for _, want := range []string{"2 chips of 2048 bytes, windows of 512", "chip-0", "chip-1", "model", "90B 6.3.3", "<- highest", "Report: " + report} {
 		require.Contains(t, out.String(), want)
 	}
@@ -96,11 +97,11 @@ func TestCharacterizeAtAnotherTemperature(t *testing.T) {
 		args []string
 		code int
 	}{
-		"no temperature": {[]string{room, "-at", cold}, exitUsage},
-		"below zero":     {[]string{room, "-at", "-300=" + cold}, exitUsage},
-		"no folder":      {[]string{room, "-at", "-20=" + filepath.Join(root, "none")}, exitUsage},
-		"two chips":      {[]string{root, "-at", "-20=" + cold}, exitUsage},
-		"same condition": {[]string{room, "-at", "80=" + room}, exitFailed},
+		"no temperature": {[]string{room, "-at", cold}, cli.ExitUsage},
+		"below zero":     {[]string{room, "-at", "-300=" + cold}, cli.ExitUsage},
+		"no folder":      {[]string{room, "-at", "-20=" + filepath.Join(root, "none")}, cli.ExitUsage},
+		"two chips":      {[]string{root, "-at", "-20=" + cold}, cli.ExitUsage},
+		"same condition": {[]string{room, "-at", "80=" + room}, cli.ExitFailed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.Equal(t, c.code, run(t.Context(), append([]string{"characterize", "-report", ""}, c.args...), io.Discard, io.Discard))
@@ -176,7 +177,7 @@ func TestCharacterizeFaults(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "chip-0", "09.bin"), make([]byte, 2048), 0o600))
 	report := filepath.Join(t.TempDir(), "r.html")
 	var out, wrong bytes.Buffer
-	require.Equal(t, exitFailed, run(t.Context(), []string{"characterize", dir, "-report", report}, &out, &wrong))
+	require.Equal(t, cli.ExitFailed, run(t.Context(), []string{"characterize", dir, "-report", report}, &out, &wrong))
 	require.Contains(t, wrong.String(), "3 readings fail the checks")
 	require.Contains(t, out.String(), "FAULT")
 	require.Contains(t, out.String(), "power-up 3: "+puf.ErrRepeating.Error())
@@ -194,13 +195,13 @@ func TestCharacterizeRefuses(t *testing.T) {
 		code int
 		says string
 	}{
-		"no folder":       {nil, exitUsage, "name a folder"},
-		"window too big":  {[]string{dir, "-window", "2048"}, exitUsage, "smaller than a window"},
-		"odd window":      {[]string{dir, "-window", "1000"}, exitUsage, "no power of two"},
-		"two kinds":       {[]string{dir, other}, exitUsage, "one kind of chip at a time"},
-		"no firmware":     {[]string{dir, "-elf", filepath.Join(dir, "none")}, exitUsage, "look up section"},
-		"report nowhere":  {[]string{dir, "-report", filepath.Join(dir, "none", "r.html")}, exitFailed, "write the report"},
-		"report a folder": {[]string{dir, "-report", dir}, exitFailed, "write the report"},
+		"no folder":       {nil, cli.ExitUsage, "name a folder"},
+		"window too big":  {[]string{dir, "-window", "2048"}, cli.ExitUsage, "smaller than a window"},
+		"odd window":      {[]string{dir, "-window", "1000"}, cli.ExitUsage, "no power of two"},
+		"two kinds":       {[]string{dir, other}, cli.ExitUsage, "one kind of chip at a time"},
+		"no firmware":     {[]string{dir, "-elf", filepath.Join(dir, "none")}, cli.ExitUsage, "look up section"},
+		"report nowhere":  {[]string{dir, "-report", filepath.Join(dir, "none", "r.html")}, cli.ExitFailed, "report: write "},
+		"report a folder": {[]string{dir, "-report", dir}, cli.ExitFailed, "report: write "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var wrong bytes.Buffer
@@ -208,7 +209,7 @@ func TestCharacterizeRefuses(t *testing.T) {
 			require.Contains(t, wrong.String(), c.says)
 		})
 	}
-	left, err := filepath.Glob(filepath.Join(filepath.Dir(dir), ".puflab-*"))
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(dir), ".new-*"))
 	require.NoError(t, err)
 	require.Empty(t, left, "a report that failed leaves no file behind")
 }

@@ -56,7 +56,7 @@ func (e estimate) name() string {
 
 func (e estimate) String() string {
 	if e.Rate == 0 {
-		return fmt.Sprintf("%-24s none failed", e.name())
+		return fmt.Sprintf("%-24s none failed; below %.1e with 95 %% confidence", e.name(), e.High)
 	}
 	return fmt.Sprintf("%-24s %.2e ± %.1e (95 %%: %.1e to %.1e)", e.name(), e.Rate, e.Error, e.Low, e.High)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/semio-iot/semio/examples/internal/cli"
 	"github.com/semio-iot/semio/fuzzy"
 )
 
@@ -73,7 +74,7 @@ func TestTrial(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(c.args), func(t *testing.T) {
 			var got trial
-			runJSON(t, exitDone, &got, append([]string{"trial", dir}, c.args...)...)
+			runJSON(t, cli.ExitDone, &got, append([]string{"trial", dir}, c.args...)...)
 			require.Len(t, got.Chips, 2)
 			for _, chip := range got.Chips {
 				require.Equal(t, c.windows, chip.Windows)
@@ -87,23 +88,23 @@ func TestTrial(t *testing.T) {
 			}
 		})
 	}
-	require.Contains(t, runText(t, exitDone, "trial", dir), "\n0 failures in 16 reconstructions, 0 windows refused\n")
+	require.Contains(t, runText(t, cli.ExitDone, "trial", dir), "\n0 failures in 16 reconstructions, 0 windows refused\n")
 }
 
 // A failure is exit code 1, with what was found.
 func TestTrialFails(t *testing.T) {
 	noisy := cellDumps(t, 1, 4, 1024, fuzzy.Balanced(0.5, 0.30))
 	var got trial
-	wrong := runJSON(t, exitFailed, &got, "trial", noisy)
+	wrong := runJSON(t, cli.ExitFailed, &got, "trial", noisy)
 	require.Contains(t, wrong, "3 windows refused or reconstructions failed")
 	require.Equal(t, 3, got.Chips[0].Failures)
 	require.Contains(t, got.Chips[0].First, "window 0: reconstruct:")
 
 	biased := cellDumps(t, 1, 4, 1024, fuzzy.Balanced(0.86, 0.05))
-	runJSON(t, exitFailed, &got, "trial", biased)
+	runJSON(t, cli.ExitFailed, &got, "trial", biased)
 	require.Equal(t, 1, got.Chips[0].Refused)
 	require.Contains(t, got.Chips[0].First, "too little entropy")
-	require.Contains(t, runText(t, exitFailed, "trial", biased), "chip-0, window 0: enroll:")
+	require.Contains(t, runText(t, cli.ExitFailed, "trial", biased), "chip-0, window 0: enroll:")
 }
 
 func TestTrialUsage(t *testing.T) {
@@ -112,13 +113,13 @@ func TestTrialUsage(t *testing.T) {
 		{}, {dir, "-reads", "2"}, {dir, "-reads", "-1"}, {dir, "-set", "SRAM3K"}, {dir, "-stride", "3"}, {dir, "-entropy", "2"},
 		{dir}, {dir, "-set", "SRAM512", "-reads", "3"},
 	} {
-		require.NotEmpty(t, runJSON(t, exitUsage, nil, append([]string{"trial"}, c...)...), "%v", c)
+		require.NotEmpty(t, runJSON(t, cli.ExitUsage, nil, append([]string{"trial"}, c...)...), "%v", c)
 	}
 }
 
 func TestBoundCommand(t *testing.T) {
 	var got bounds
-	runJSON(t, exitDone, &got, "bound")
+	runJSON(t, cli.ExitDone, &got, "bound")
 	require.Len(t, got.Sets, 1)
 	rows := map[[2]float64]boundOfRow{}
 	for _, r := range got.Sets[0].Rows {
@@ -130,18 +131,18 @@ func TestBoundCommand(t *testing.T) {
 	require.Less(t, rows[[2]float64{0.6, 0.2}].Failure, 1e-9)
 	require.Less(t, rows[[2]float64{0.8, 0.1}].Failure, 1e-5)
 	require.Equal(t, 944, rows[[2]float64{0.5, 0.2}].Helper)
-	text := runText(t, exitDone, "bound", "-set", "SRAM512", "-entropy", "0.98")
+	text := runText(t, cli.ExitDone, "bound", "-set", "SRAM512", "-entropy", "0.98")
 	require.Contains(t, text, "SRAM512: 512 bytes of SRAM, code (1024, 320)")
 	require.Contains(t, text, "0.98 bit a symbol")
-	runJSON(t, exitUsage, nil, "bound", "-set", "none")
-	runJSON(t, exitUsage, nil, "bound", "surplus")
+	runJSON(t, cli.ExitUsage, nil, "bound", "-set", "none")
+	runJSON(t, cli.ExitUsage, nil, "bound", "surplus")
 }
 
 // Both ways of simulating agree where both reach. Fixed seeds.
 func TestSimulate(t *testing.T) {
 	var plain, split simulation
-	runJSON(t, exitDone, &plain, "simulate", "-set", "SRAM512", "-ber", "0.21", "-n", "4000", "-list", "8")
-	runJSON(t, exitDone, &split, "simulate", "-set", "SRAM512", "-ber", "0.21", "-n", "360", "-list", "8", "-importance")
+	runJSON(t, cli.ExitDone, &plain, "simulate", "-set", "SRAM512", "-ber", "0.21", "-n", "4000", "-list", "8")
+	runJSON(t, cli.ExitDone, &split, "simulate", "-set", "SRAM512", "-ber", "0.21", "-n", "360", "-list", "8", "-importance")
 	require.Equal(t, 4000, plain.Readings)
 	require.Equal(t, 80, plain.Chips)
 	require.Zero(t, plain.Refused)
@@ -154,13 +155,28 @@ func TestSimulate(t *testing.T) {
 		require.Positive(t, pair[1].Error)
 	}
 	require.Less(t, split.Estimates[0].Rate, 1.2*split.Bound)
-	require.Contains(t, runText(t, exitDone, "simulate", "-set", "SRAM512", "-ber", "0.1", "-n", "50"), "none failed")
+	require.Contains(t, runText(t, cli.ExitDone, "simulate", "-set", "SRAM512", "-ber", "0.1", "-n", "50"), "none failed")
+}
+
+// Where the list loses nothing that was drawn, the limit is what the number drawn leaves.
+func TestSimulateNoneFailed(t *testing.T) {
+	var got simulation
+	runJSON(t, cli.ExitDone, &got, "simulate", "-set", "SRAM1K", "-ber", "0.18", "-n", "120", "-list", "8", "-importance")
+	require.Len(t, got.Estimates, 4)
+	first := got.Estimates[0]
+	require.Positive(t, first.Rate)
+	require.Less(t, first.Rate, 1e-12)
+	for _, e := range got.Estimates[1:] {
+		require.Zero(t, e.Rate)
+		require.InEpsilon(t, first.High*3/120, e.High, 1e-9)
+	}
+	require.Contains(t, got.Estimates[3].String(), "none failed; below")
 }
 
 // A share of biased chips is refused, as many as computed.
 func TestSimulateRefusals(t *testing.T) {
 	var got simulation
-	runJSON(t, exitDone, &got, "simulate", "-bias", "0.81", "-ber", "0.05", "-n", "3000", "-list", "1")
+	runJSON(t, cli.ExitDone, &got, "simulate", "-bias", "0.81", "-ber", "0.05", "-n", "3000", "-list", "1")
 	require.InDelta(t, got.RefusedBy, float64(got.Refused)/float64(got.Chips), 5*math.Sqrt(got.RefusedBy/float64(got.Chips)))
 	require.Positive(t, got.Refused)
 	require.Equal(t, 50*(got.Chips-got.Refused), got.Readings)
@@ -168,15 +184,15 @@ func TestSimulateRefusals(t *testing.T) {
 
 func TestSimulateUsage(t *testing.T) {
 	for _, c := range [][]string{{"-ber", "0"}, {"-ber", "0.6"}, {"-bias", "1"}, {"-bias", "0.99", "-ber", "0.1"}, {"-n", "3"}, {"-set", "x"}, {"-list", "0"}, {"x"}} {
-		require.NotEmpty(t, runJSON(t, exitUsage, nil, append([]string{"simulate"}, c...)...), "%v", c)
+		require.NotEmpty(t, runJSON(t, cli.ExitUsage, nil, append([]string{"simulate"}, c...)...), "%v", c)
 	}
 }
 
 func TestPeers(t *testing.T) {
 	dir := cellDumps(t, 1, 6, 2048, fuzzy.Balanced(0.5, 0.05))
 	var got, noisy peers
-	runJSON(t, exitDone, &got, "peers", dir)
-	runJSON(t, exitDone, &noisy, "peers", dir, "-noise", "0.10")
+	runJSON(t, cli.ExitDone, &got, "peers", dir)
+	runJSON(t, cli.ExitDone, &noisy, "peers", dir, "-noise", "0.10")
 	require.Equal(t, 2, got.Windows)
 	require.Len(t, got.Rows, 5)
 	for i, r := range got.Rows {
@@ -199,9 +215,9 @@ func TestPeers(t *testing.T) {
 			require.Equal(t, want.helper, r.Helper, r.Name)
 		}
 	}
-	require.Contains(t, runText(t, exitDone, "peers", dir), "ours, SRAM1K")
-	runJSON(t, exitUsage, nil, "peers")
-	runJSON(t, exitUsage, nil, "peers", dir, "-noise", "0.5")
+	require.Contains(t, runText(t, cli.ExitDone, "peers", dir), "ours, SRAM1K")
+	runJSON(t, cli.ExitUsage, nil, "peers")
+	runJSON(t, cli.ExitUsage, nil, "peers", dir, "-noise", "0.5")
 }
 
 // The estimates' intervals, against figures computed elsewhere.

@@ -4,17 +4,24 @@ package main
 
 import (
 	"context"
-	"os"
-	"os/signal"
-	"syscall"
+	"io"
+
+	"github.com/semio-iot/semio/examples/internal/cli"
 )
 
-func main() {
-	// Without this a closed pipe would kill the program before it could clean up; so the write fails, and the command with it.
-	signal.Ignore(syscall.SIGPIPE)
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	context.AfterFunc(ctx, stop) // the second Ctrl-C ends it at once
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+func main() { cli.Main(program()) }
+
+func program() cli.Program {
+	p := cli.Program{Name: "puflab", About: "Measures SRAM PUFs and the fuzzy extractor. Progress goes to stderr."}
+	for _, c := range commands() {
+		p.Commands = append(p.Commands, c.cli())
+	}
+	return p
+}
+
+// run is the program for tests. It returns the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	return program().Run(ctx, args, cli.IO{Out: stdout, Err: stderr})
 }
 
 // commands are the program's, in the order of its usage. Each has a file of its name.

@@ -77,7 +77,9 @@ type peerRow struct {
 	Refused         int           `json:"windows_refused"`
 	Reconstructions int           `json:"reconstructions"`
 	Failures        int           `json:"failures"`
-	Reconstruct     time.Duration `json:"reconstruct_ns"`
+	Reconstruct     time.Duration `json:"reconstruct_ns"` // median
+
+	times []time.Duration
 }
 
 func runPeers(ctx context.Context, p fuzzy.Params, noise float64, chips []chip, progress *progress) (result, error) {
@@ -111,7 +113,7 @@ func runPeers(ctx context.Context, p fuzzy.Params, noise float64, chips []chip, 
 		}
 	}
 	for i := range found.Rows {
-		found.Rows[i].Reconstruct /= time.Duration(max(1, found.Rows[i].Reconstructions))
+		found.Rows[i].Reconstruct = median(found.Rows[i].times)
 	}
 	return found, nil
 }
@@ -120,7 +122,7 @@ func (p *peerRow) add(o peerRow) {
 	p.Refused += o.Refused
 	p.Reconstructions += o.Reconstructions
 	p.Failures += o.Failures
-	p.Reconstruct += o.Reconstruct
+	p.times = append(p.times, o.times...)
 	p.Helper = max(p.Helper, o.Helper)
 }
 
@@ -146,7 +148,7 @@ func runWindow(all []peer, readings [][]byte, noise float64, r *rand.Rand) ([]pe
 		for _, reading := range later {
 			start := time.Now()
 			got, err := c.reconstruct(reading, helper)
-			rows[k].Reconstruct += time.Since(start)
+			rows[k].times = append(rows[k].times, time.Since(start))
 			rows[k].Reconstructions++
 			if err != nil || !bytes.Equal(got, key) {
 				rows[k].Failures++

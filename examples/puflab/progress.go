@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"sync"
 	"time"
 )
@@ -22,14 +21,11 @@ type progress struct {
 }
 
 func newProgress(w io.Writer, name string) *progress {
-	p := &progress{w: w, name: name, every: 5 * time.Second, last: time.Now()}
-	if f, ok := w.(*os.File); ok {
-		if st, err := f.Stat(); err == nil && st.Mode()&os.ModeCharDevice != 0 {
-			p.terminal, p.every = true, 200*time.Millisecond
-		}
-	}
-	return p
+	return &progress{w: w, name: name, every: 5 * time.Second, last: time.Now()}
 }
+
+// inPlace has every line overwrite the one before, on a terminal.
+func (p *progress) inPlace() { p.terminal, p.every = true, 200*time.Millisecond }
 
 // step says that done of total parts of what are done. Call it as often as you like.
 func (p *progress) step(what string, done, total int) {

@@ -223,7 +223,17 @@ func (s *simulation) split(ctx context.Context, p fuzzy.Params, m fuzzy.CellMode
 		for i := range rates {
 			of = append(of, rates[i][level])
 		}
-		s.Estimates = append(s.Estimates, replicatedEstimate(paths, total, of))
+		e := replicatedEstimate(paths, total, of)
+		switch {
+		case e.Rate > 0 || level == 0:
+		case level == 1:
+			// None of so many independent draws: the rule of three.
+			e.High = min(1, 3*s.Estimates[0].High/float64(s.Readings))
+		default:
+			// The population has few ancestors; all that is certain is the level before.
+			e.High = s.Estimates[level-1].High
+		}
+		s.Estimates = append(s.Estimates, e)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -84,9 +85,11 @@ type chipTrial struct {
 	MinMargin       float64       `json:"margin_min"`
 	Lists           int           `json:"lists_needed"`
 	Helper          int           `json:"helper_bytes_max"`
-	Enroll          time.Duration `json:"enroll_ns"`
+	Enroll          time.Duration `json:"enroll_ns"` // medians: others have the machine as well
 	Reconstruct     time.Duration `json:"reconstruct_ns"`
 	First           string        `json:"first_failure,omitempty"`
+
+	enroll, reconstruct []time.Duration
 }
 
 func runTrial(ctx context.Context, p fuzzy.Params, reads int, chips []chip, progress *progress) (result, error) {
@@ -136,16 +139,17 @@ type windowTrial struct {
 	failures            int
 	reports             []fuzzy.Report
 	helper              int
-	enroll, reconstruct time.Duration
+	enroll, reconstruct []time.Duration
 }
 
 func (w *windowTrial) run(p fuzzy.Params, reads int, readings [][]byte) {
 	start := time.Now()
 	key, helper, err := fuzzy.Enroll(p, nil, readings[0], readings[1:reads]...)
-	if w.enroll = time.Since(start); err != nil {
+	if err != nil {
 		w.refused = err
 		return
 	}
+	w.enroll = append(w.enroll, time.Since(start))
 	defer key.Wipe()
 	w.helper = len(helper.Bytes())
 	want, err := key.Derive("puflab trial", nil, 32)
@@ -156,7 +160,7 @@ func (w *windowTrial) run(p fuzzy.Params, reads int, readings [][]byte) {
 	for _, reading := range readings[reads:] {
 		start := time.Now()
 		again, report, err := fuzzy.Reconstruct(reading, helper)
-		w.reconstruct += time.Since(start)
+		w.reconstruct = append(w.reconstruct, time.Since(start))
 		if err == nil {
 			err = sameKey(again, want)
 		}
@@ -192,8 +196,8 @@ func (c *chipTrial) add(i int, w windowTrial) {
 		c.Refused++
 		return
 	}
-	c.Enroll += w.enroll
-	c.Reconstruct += w.reconstruct
+	c.enroll = append(c.enroll, w.enroll...)
+	c.reconstruct = append(c.reconstruct, w.reconstruct...)
 	c.Failures += w.failures
 	c.Reconstructions += w.failures + len(w.reports)
 	c.Helper = max(c.Helper, w.helper)
@@ -207,11 +211,18 @@ func (c *chipTrial) add(i int, w windowTrial) {
 	}
 }
 
-// finish turns sums into means.
+// finish turns sums into means and times into medians.
 func (c *chipTrial) finish() {
 	c.MeanErrors /= float64(max(1, c.Reconstructions-c.Failures))
-	c.Enroll /= time.Duration(max(1, c.Windows-c.Refused))
-	c.Reconstruct /= time.Duration(max(1, c.Reconstructions))
+	c.Enroll, c.Reconstruct = median(c.enroll), median(c.reconstruct)
+}
+
+// median returns 0 for no times.
+func median(times []time.Duration) time.Duration {
+	if len(times) == 0 {
+		return 0
+	}
+	return slices.Sorted(slices.Values(times))[len(times)/2]
 }
 
 func (t trial) WriteText(w io.Writer) error {

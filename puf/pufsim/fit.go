@@ -118,14 +118,10 @@ func (c Config) model() model {
 	return m
 }
 
-// Nodes of the quadrature over a cell's deviation. The trapezoidal rule is exact to many digits for what is smooth on this scale.
-const (
-	reach = 7.0
-	step  = 0.02
-)
-
-// over integrates f(skew) over the cells.
+// over integrates f(skew) over the cells. The trapezoidal rule is exact to many digits for what is smooth on the scale of the noise.
 func (m model) over(f func(skew float64, weight float64)) {
+	const reach = 7.0
+	step := max(0.004, min(m.noise/3, 0.05))
 	wide := math.Sqrt(1 + m.noise*m.noise)
 	for x := -reach; x <= reach; x += step {
 		w := step * math.Exp(-x*x/2) / math.Sqrt(2*math.Pi) / float64(len(m.offsets))

@@ -30,7 +30,7 @@ import (
 	"github.com/semio-iot/semio/puf"
 )
 
-// Defaults of [Config].
+// Defaults of [Config]. Fitted noises are 0.115 to 0.118 and fitted temperature drifts 0.0037 and 0.0038; 0.12 rounds up.
 const (
 	DefaultSize             = 1024
 	DefaultNoise            = 0.12

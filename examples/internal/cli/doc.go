@@ -16,6 +16,7 @@
 // # The rules that hold for every program
 //
 //   - A flag -trust-root can be set by the environment variable SEMIO_TRUST_ROOT; the flag wins. -h shows both.
+//   - Flags may stand before, between and behind the operands; after -- all are operands.
 //   - Exit code 0: done; 1: failed, with one line on stderr that says what to do; 2: wrong usage; 130: ended by a signal.
 //   - stdout has results, one line each, or JSON, one value a line, with -json. stderr has errors and the log: warnings, and with
 //     -v everything.

@@ -14,6 +14,8 @@ type Flags struct {
 	world   IO
 	json    *bool
 	needed  []string
+
+	operands []string // what is no flag
 }
 
 func newFlags(p Program, c Command, w IO) *Flags {
@@ -37,7 +39,7 @@ func (f *Flags) Required(name, usage string) *string {
 
 // read parses the command line, then takes from the environment what it left open.
 func (f *Flags) read(args []string) error {
-	if err := f.Parse(args); err != nil {
+	if err := f.parse(args); err != nil {
 		return err // flag has printed it with the help
 	}
 	given := map[string]bool{}
@@ -65,6 +67,21 @@ func (f *Flags) read(args []string) error {
 	return nil
 }
 
+// parse takes flags before, between and behind the operands. After "--" all are operands.
+func (f *Flags) parse(args []string) error {
+	for {
+		if err := f.FlagSet.Parse(args); err != nil {
+			return err
+		}
+		rest := f.FlagSet.Args()
+		if taken := len(args) - len(rest); len(rest) == 0 || taken > 0 && args[taken-1] == "--" {
+			f.operands = append(f.operands, rest...)
+			return nil
+		}
+		f.operands, args = append(f.operands, rest[0]), rest[1:]
+	}
+}
+
 // usage says what is wrong with the command line.
 func (f *Flags) usage(wrong string) int {
 	fmt.Fprintf(f.Output(), "%s: %s\n%s -h shows the usage.\n", f.Name(), wrong, f.Name())
@@ -77,7 +94,11 @@ func (f *Flags) help() {
 	if f.command.Name != "" {
 		about = f.command.About
 	}
-	fmt.Fprintf(w, "Usage: %s [flags] %s\n\n%s\n\nFlags, and the environment variables that stand in for them:\n", f.Name(), f.command.Args, about)
+	if f.command.Detail != "" {
+		about += "\n\n" + f.command.Detail
+	}
+	fmt.Fprintf(w, "Usage: %s\n\n%s\n\nFlags, and the environment variables that stand in for them:\n",
+		strings.TrimSpace(f.Name()+" [flags] "+f.command.Args), about)
 	f.VisitAll(func(fl *flag.Flag) {
 		value, usage := flag.UnquoteUsage(fl)
 		if value != "" {

@@ -32,7 +32,9 @@ type Program struct {
 type Command struct {
 	Name  string // "serve"
 	About string // one line
-	Args  string // what stands behind the flags, for -h: "FILE…"; empty: nothing may
+	Args  string // the operands, for -h: "FILE…"; empty: there are none
+	// Detail is what -h says beyond About, in lines.
+	Detail string
 	// Setup declares the flags and returns what runs after they were read.
 	Setup func(*Flags) Action
 }
@@ -72,11 +74,11 @@ func (p Program) Run(ctx context.Context, args []string, w IO) int {
 	} else if err != nil {
 		return ExitUsage // said already
 	}
-	if cmd.Args == "" && f.NArg() > 0 {
-		return f.usage(fmt.Sprintf("unexpected argument %q", f.Arg(0)))
+	if cmd.Args == "" && len(f.operands) > 0 {
+		return f.usage(fmt.Sprintf("unexpected argument %q", f.operands[0]))
 	}
 	t := &Terminal{IO: w, Log: newLog(*verbose, w.Err), asJSON: f.json != nil && *f.json}
-	err := action(ctx, t, f.Args())
+	err := action(ctx, t, f.operands)
 	var usage usageError
 	switch {
 	case errors.As(err, &usage):

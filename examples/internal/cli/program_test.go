@@ -27,6 +27,10 @@ var clock = cli.Program{Name: "clock", About: "Tells the time.", Commands: []cli
 			return t.Print(map[string]any{"root": *root, "n": *n}, "%s %d", *root, *n)
 		}
 	}},
+	{Name: "echo", About: "print the operands", Detail: "In order,\none line.", Args: "WORD…", Setup: func(f *cli.Flags) cli.Action {
+		n := f.Int("n", 1, "how `many` times")
+		return func(_ context.Context, t *cli.Terminal, args []string) error { return t.Print(nil, "%q %d", args, *n) }
+	}},
 	{Name: "fail", About: "fail", Args: "HOW", Setup: func(f *cli.Flags) cli.Action {
 		return func(ctx context.Context, t *cli.Terminal, args []string) error {
 			switch args[0] {
@@ -73,6 +77,11 @@ func TestRun(t *testing.T) {
 		"unknown command":    {nil, "later", 2, "", []string{`unknown command "later"`}},
 		"help":               {nil, "-h", 0, "", []string{"Tells the time.", "print the time once", "Exit code: 0 done"}},
 		"help of a command":  {nil, "now -h", 0, "", []string{"-trust-root file  (SEMIO_TRUST_ROOT)", "(default 3)", "-json  (SEMIO_JSON)"}},
+		"flags anywhere":     {nil, "echo -n 2 a -n 3 b c -n=4", 0, "[\"a\" \"b\" \"c\"] 4\n", nil},
+		"flags end":          {nil, "echo a -n 2 -- b -n 3", 0, "[\"a\" \"b\" \"-n\" \"3\"] 2\n", nil},
+		"flag behind":        {map[string]string{"SEMIO_N": "7"}, "echo a -n 2", 0, "[\"a\"] 2\n", nil},
+		"no operand":         {nil, "echo", 0, "[] 1\n", nil},
+		"help behind":        {nil, "echo a -h", 0, "", []string{"print the operands\n\nIn order,\none line.\n"}},
 		"usage found later":  {nil, "fail usage", 2, "", []string{`clock fail: HOW is "usage"`, "-h shows the usage"}},
 		"failure is advised": {nil, "fail disk", 1, "", []string{"clock fail: write file: no space left on device", "make room and start again"}},
 	} {
