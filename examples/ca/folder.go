@@ -87,6 +87,9 @@ func makeFolder(dir, name string) (*folder, error) {
 }
 
 func (d *folder) open(name string, create bool) error {
+	if err := files.Clean(d.dir); err != nil {
+		return err
+	}
 	key, err := party.ReadKey(d.path("root.key"))
 	if errors.Is(err, fs.ErrNotExist) && create {
 		if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err == nil {

@@ -62,6 +62,11 @@ func (l *line) run(ctx context.Context, t *cli.Terminal, _ []string) error {
 		return err
 	}
 	defer lock.Close()
+	for _, name := range []string{"reports", "stickers"} {
+		if err := files.Clean(filepath.Join(*l.dir, name)); err != nil {
+			return err
+		}
+	}
 	jobs, err := l.plan(ctx)
 	if err != nil {
 		return err

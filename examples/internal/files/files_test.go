@@ -35,6 +35,18 @@ func TestWrite(t *testing.T) {
 	require.Len(t, entries, 1)
 }
 
+func TestClean(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{".new-1234", "kept.new-", "kept"} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600))
+	}
+	require.NoError(t, files.Clean(dir))
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, entries, 2)
+	require.Error(t, files.Clean(filepath.Join(dir, "none")))
+}
+
 func TestLock(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
 	l, err := files.TryLock(path)

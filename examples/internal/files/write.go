@@ -5,14 +5,30 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 )
+
+// unfinished begins the names of files that are being written.
+const unfinished = ".new-"
+
+// Clean removes what writes left in dir that a kill or a power cut ended; it may be secret. Nobody else may write there meanwhile: hold the
+// folder's lock.
+func Clean(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), unfinished) {
+			err = errors.Join(err, os.Remove(filepath.Join(dir, e.Name())))
+		}
+	}
+	return err
+}
 
 // Write replaces path by a file with b. It has mode 0600 if secret is set, else 0644; it is durable when Write returns nil, and after an
 // error the old one stands.
 func Write(path string, b []byte, secret bool) error {
 	fail := func(err error) error { return fmt.Errorf("write %s: %w", path, err) }
 	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, ".new-") // mode 0600
+	f, err := os.CreateTemp(dir, unfinished) // mode 0600
 	if err != nil {
 		return fail(err)
 	}

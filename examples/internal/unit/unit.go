@@ -87,7 +87,11 @@ func Open(dir string) (*Unit, error) {
 	if err != nil {
 		return fail(err)
 	}
-	nvm, err := devicegw.OpenFileNVM(filepath.Join(dir, "nvm"))
+	err = files.Clean(dir)
+	var nvm *devicegw.FileNVM
+	if err == nil {
+		nvm, err = devicegw.OpenFileNVM(filepath.Join(dir, "nvm"))
+	}
 	if err != nil {
 		lock.Close()
 		return fail(err)
