@@ -141,8 +141,8 @@ func TestBoundCommand(t *testing.T) {
 // Both ways of simulating agree where both reach. Fixed seeds.
 func TestSimulate(t *testing.T) {
 	var plain, split simulation
-	runJSON(t, cli.ExitDone, &plain, "simulate", "-set", "SRAM512", "-ber", "0.25", "-n", "2000", "-list", "8")
-	runJSON(t, cli.ExitDone, &split, "simulate", "-set", "SRAM512", "-ber", "0.25", "-n", "180", "-list", "8", "-importance")
+	runJSON(t, cli.ExitDone, &plain, "simulate", "-set", "SRAM512", "-ber", "0.23", "-n", "2000", "-list", "8")
+	runJSON(t, cli.ExitDone, &split, "simulate", "-set", "SRAM512", "-ber", "0.23", "-n", "180", "-list", "8", "-importance")
 	require.Equal(t, 2000, plain.Readings)
 	require.Equal(t, 40, plain.Chips)
 	require.Zero(t, plain.Refused)
