@@ -95,7 +95,7 @@ type Config struct {
 	Admission []byte
 
 	// Broker is the URL of the platform's broker (mqtts or wss), dialled with the certificate and Signer. Link is
-	// the host's own client instead. Exactly one of them is set.
+	// the host's own client instead (package platform/link has the contract), or that of platform/publicbroker. Exactly one of them is set.
 	Broker string
 	Link   Link
 

@@ -27,5 +27,6 @@
 // # What is not
 //
 // The store is the gateway's memory: two gateways on copies of one store, or a store restored from a backup, repeat numbers that must
-// not be repeated. Peers refuse what comes of it, and connections stand still until they are made anew.
+// not be repeated. Peers refuse what comes of it, and connections stand still until they are made anew. [MarkRestored] makes a restored
+// store usable; nothing does that for a copy in use.
 package appgw

@@ -27,9 +27,10 @@ type prekeys struct {
 	memory
 	sign func(number uint32, expires time.Time, key *ecdh.PublicKey) ([]byte, error)
 
-	mu     sync.Mutex // guards what follows, and orders the writes
-	bundle []byte     // of the newest, nil: not yet signed in this run
-	newest prekeyRecord
+	mu      sync.Mutex // guards what follows, and orders the writes
+	bundle  []byte     // of the newest, nil: not yet signed in this run
+	newest  prekeyRecord
+	checked time.Time // for prekeys to erase
 }
 
 // prekeyRecord is a prekey in the store. Encoding: number u32 ‖ created u64, Unix seconds ‖ private 32.
@@ -91,15 +92,24 @@ func (p *prekeys) get(tx Tx, number uint32) (prekeyRecord, error) {
 	return parsePrekeyRecord(plain)
 }
 
-// current returns the bundle to hand out. It makes a new prekey when it is time, and erases the old ones.
+// within says that now lies at most d behind from, and not before it.
+func within(now, from time.Time, d time.Duration) bool {
+	age := now.Sub(from)
+	return age >= 0 && age < d
+}
+
+// current returns the bundle to hand out. It makes a new prekey when it is time, and erases the old ones, once a day.
 func (p *prekeys) current(now time.Time) ([]byte, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if age := now.Sub(p.newest.created); p.bundle != nil && age >= 0 && age < prekeyEvery {
+	if p.bundle != nil && within(now, p.newest.created, prekeyEvery) && within(now, p.checked, prekeyGrace) {
 		return p.bundle, nil
 	}
 	var newest prekeyRecord
 	err := p.update(context.Background(), func(tx Tx) error {
+		if err := p.erase(tx, now); err != nil {
+			return err
+		}
 		highest, err := getU64s(tx, keyPrekeyNumber, 1)
 		if err != nil {
 			return err
@@ -107,11 +117,8 @@ func (p *prekeys) current(now time.Time) ([]byte, error) {
 		if newest, err = p.get(tx, uint32(highest[0])); err != nil && !errors.Is(err, e2e.ErrUnknownPrekey) {
 			return err
 		}
-		if age := now.Sub(newest.created); newest.private != nil && age >= 0 && age < prekeyEvery {
+		if newest.private != nil && within(now, newest.created, prekeyEvery) {
 			return nil
-		}
-		if err := p.erase(tx, now); err != nil {
-			return err
 		}
 		newest = prekeyRecord{number: uint32(highest[0]) + 1, created: now.Truncate(time.Second)}
 		if newest.private, err = ecdh.P256().GenerateKey(rand.Reader); err != nil {
@@ -126,6 +133,10 @@ func (p *prekeys) current(now time.Time) ([]byte, error) {
 	})
 	if err != nil {
 		return nil, fmt.Errorf("renew prekey: %w", err)
+	}
+	p.checked = now
+	if p.bundle != nil && newest.number == p.newest.number {
+		return p.bundle, nil
 	}
 	bundle, err := p.sign(newest.number, newest.created.Add(prekeyLife), newest.private.PublicKey())
 	if err != nil {

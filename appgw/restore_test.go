@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -131,9 +132,11 @@ func TestEpochsInTheStore(t *testing.T) {
 	require.False(t, restored())
 	require.NoError(t, appgw.MarkRestored(t.Context(), s))
 	require.True(t, restored())
+	first := n
 	n, err = open().NextEpoch()
 	require.NoError(t, err)
-	require.Greater(t, n, uint64(1<<31))
+	require.Greater(t, n, first+1<<24)
+	require.NoError(t, e2e.CheckEpoch(first, n+18*(n-first)), "many restores may pass before the device is heard")
 	require.NoError(t, open().AcceptEpoch(8))
 	require.True(t, restored(), "only an echo ends it")
 	require.ErrorIs(t, open().AcceptEcho(8), e2e.ErrStaleEpoch)
@@ -144,4 +147,28 @@ func TestEpochsInTheStore(t *testing.T) {
 	stale, ok := errors.AsType[*e2e.EpochError](open().AcceptEpoch(9))
 	require.True(t, ok, "the figures reach the CHALLENGE")
 	require.Equal(t, uint64(9), stale.Highest)
+}
+
+// One backup restored twice: what was used after the first time is not used again.
+func TestRestoredTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)))
+		s, b := appgw.NewMemStore(), e2e.NewBindingID()
+		_, err := appgw.OpenEpochs(s, b).NextEpoch()
+		require.NoError(t, err)
+		saved := backup(t, s)
+
+		var last uint64
+		for range 3 {
+			again := backup(t, saved)
+			require.NoError(t, appgw.MarkRestored(t.Context(), again))
+			for i := range 50 {
+				n, err := appgw.OpenEpochs(again, b).NextEpoch()
+				require.NoError(t, err)
+				require.Greater(t, n, last, "number %d after a restore", i)
+				last = n
+			}
+			time.Sleep(time.Hour)
+		}
+	})
 }

@@ -49,10 +49,7 @@ func (g *Gateway) newConnection(ctx context.Context, rec appRecord) (*connection
 		return nil, err
 	}
 	if g.rec.Profile == e2e.ProfileEphemeral {
-		if err := c.loadPrekey(ctx, g.nvm, rec.Binding); err != nil {
-			c.peer.Wipe()
-			return nil, err
-		}
+		g.loadPrekey(ctx, c, rec.Binding)
 	}
 	c.box = newOutbox(g.nvm, rec.Binding, g.log)
 	c.channel, err = delivery.Open(delivery.Config{

@@ -24,7 +24,8 @@
 //
 // Helper data, which is public; everything else is locked under the root of trust. A copy of the memory in another device
 // opens nothing, and is refused with [ErrWrongRoot]. What the lock cannot see is the device's own older memory put
-// back: a restored backup must not be used with the bindings that were alive then, because their counters would repeat.
+// back: a restored backup must not be used with the bindings that were alive then, because their message numbers would repeat. (Its epochs
+// would, too, but of those the peers tell it.)
 //
 // # What the platform cannot do
 //

@@ -52,7 +52,8 @@ type Config struct {
 	Root Root
 	NVM  NVM
 
-	// Link is a client of the broker that this gateway has for itself: Run runs it.
+	// Link is a client of the broker that this gateway has for itself: Run runs it. Package platform/link has the contract, and
+	// platform/publicbroker a client for a broker that belongs to a stranger.
 	Link Link
 
 	// Broker is the broker's URL instead of a Link, for example "mqtts://broker.example:8883". It is dialled with the device's

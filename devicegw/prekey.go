@@ -9,16 +9,25 @@ import (
 // maxPrekey is the longest bundle that is kept, in a listRecord. Ours have 165 bytes and less.
 const maxPrekey = 256
 
-// loadPrekey uses the one in memory. None, or one that does not verify any more, is no error: early data waits for the next.
-func (c *connection) loadPrekey(ctx context.Context, nvm locked, b e2e.BindingID) error {
-	r, found, err := load(ctx, nvm, namePrekey, b, parseListRecord)
-	if err != nil || !found {
-		return err
+// loadPrekey uses the one in memory. None, or one that cannot be read or does not verify any more, stops nothing: early data waits for
+// the next.
+func (g *Gateway) loadPrekey(ctx context.Context, c *connection, b e2e.BindingID) {
+	r, found, err := load(ctx, g.nvm, namePrekey, b, parseListRecord)
+	if err == nil && !found {
+		return
 	}
-	if k, err := e2e.OpenPrekey(r, c.verified); err == nil && c.peer.UsePrekey(k) == nil {
-		c.prekey.Store(k.Number)
+	var k *e2e.Prekey
+	if err == nil {
+		k, err = e2e.OpenPrekey(r, c.verified)
 	}
-	return nil
+	if err == nil {
+		err = c.peer.UsePrekey(k)
+	}
+	if err != nil {
+		g.log.Warn("prekey in memory; early data waits for the next", "err", err)
+		return
+	}
+	c.prekey.Store(k.Number)
 }
 
 // heldPrekey is control.ClientConfig.HeldPrekey.

@@ -72,7 +72,7 @@ func (c *ctrHMAC) stream(counter uint32) cipher.Stream {
 }
 
 func (c *ctrHMAC) tag(header, ciphertext []byte) []byte {
-	copy(c.ad[hashSize:], header)
+	copyHeader(c.ad[hashSize:], header)
 	c.mac.Reset()
 	c.mac.Write(c.ad[:])
 	c.mac.Write(ciphertext)

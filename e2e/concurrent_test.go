@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -73,6 +74,13 @@ func TestConcurrentUse(t *testing.T) {
 			p.Ready()
 			p.Pending()
 			p.Stats()
+			p.RemoteCapabilities()
+			p.EarlyDataReady(start)
+			if id, ok := p.Session(); ok {
+				if _, err := p.Export(id, "label", 32); err != nil && !errors.Is(err, e2e.ErrNoSession) {
+					t.Error(err)
+				}
+			}
 			p.RenewDue(start.Add(time.Duration(i) * time.Minute))
 		}
 	}

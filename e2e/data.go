@@ -19,13 +19,12 @@ func (p *Peer) Seal(now time.Time, dst, plaintext []byte) ([]byte, error) {
 	case p.current == nil:
 		return dst, ErrNoSession
 	}
-	age := now.Sub(p.current.created)
-	if p.limits.spent(p.current, age) {
-		return dst, ErrRenewRequired
-	}
 	p.expire(now)
 	flags := byte(0)
-	if p.limits.due(p.current, age) {
+	if p.current.due(now, &p.limits) {
+		if p.current.spent(now, &p.limits) { // never before it is due
+			return dst, ErrRenewRequired
+		}
 		flags = flagRenew
 	}
 	return p.seal(dst, TypeData, flags, plaintext)
@@ -38,7 +37,7 @@ func (p *Peer) seal(dst []byte, typ Type, flags byte, plaintext []byte) ([]byte,
 	}
 	out, err := p.current.seal(dst, typ, flags, plaintext)
 	if err == nil {
-		p.count.sealed.Add(1)
+		p.count.sealed++
 	}
 	return out, err
 }
@@ -62,9 +61,12 @@ func (p *Peer) CloseSession(reason byte) ([]byte, error) {
 
 // receiveData is for DATA and CLOSE. It fills in e, which is zero: an Event is large enough for its copies to show beside the
 // opening of a short message.
-func (p *Peer) receiveData(e *Event, now time.Time, dst []byte, h header, record []byte) error {
+func (p *Peer) receiveData(e *Event, now time.Time, dst []byte, h *header, record []byte) error {
 	if len(record) < minDataSize || len(record) > minDataSize+MaxPayload || h.counter > maxCounter {
 		return unauthentic(&p.count.malformed)
+	}
+	if h.typ == TypeClose && len(record) != minDataSize+1 {
+		return unauthentic(&p.count.malformed) // its reason is one byte
 	}
 	if h.fromB() == p.selfB {
 		return unauthentic(&p.count.ownDirection)
@@ -94,13 +96,13 @@ func (p *Peer) receiveData(e *Event, now time.Time, dst []byte, h header, record
 		return ErrReplay
 	}
 	payload := dst[start:]
-	if p.limits.expired(s, now) {
+	if s.expired(now) {
 		clear(payload)
 		p.count.isExpired.Add(1)
 		p.drop(s)
 		return ErrExpired
 	}
-	p.count.opened.Add(1)
+	p.count.opened++
 	if h.flags&flagRenew != 0 {
 		s.renew = true
 	}
@@ -116,9 +118,7 @@ func (p *Peer) receiveData(e *Event, now time.Time, dst []byte, h header, record
 	switch {
 	case h.typ == TypeClose:
 		e.Kind, e.Switched = KindClosed, false
-		if len(payload) > 0 {
-			e.Reason = payload[0]
-		}
+		e.Reason = payload[0]
 		p.drop(s)
 	case len(payload) > 0:
 		e.Kind, e.Payload = KindData, payload
@@ -127,10 +127,13 @@ func (p *Peer) receiveData(e *Event, now time.Time, dst []byte, h header, record
 }
 
 func (p *Peer) find(id SessionID) *session {
-	for _, s := range [...]*session{p.current, p.previous, p.next} {
-		if s != nil && s.id == id {
-			return s
-		}
+	switch {
+	case p.current != nil && p.current.id == id:
+		return p.current
+	case p.previous != nil && p.previous.id == id:
+		return p.previous
+	case p.next != nil && p.next.id == id:
+		return p.next
 	}
 	return nil
 }
@@ -139,7 +142,7 @@ func (p *Peer) find(id SessionID) *session {
 func (p *Peer) takeOver(s *session, now time.Time) {
 	p.previous.wipe()
 	p.previous, p.current = p.current, s
-	p.tookOver = now
+	p.lingers = now.Add(p.limits.Linger)
 	p.count.handshakes.Add(1)
 }
 
@@ -160,14 +163,17 @@ func (p *Peer) drop(s *session) {
 // expire forgets keys that only receive, once the new session has carried data of the peer and the broker has no older
 // messages left, or once they are past their age.
 func (p *Peer) expire(now time.Time) {
-	if p.previous == nil && p.next == nil {
-		return // so it is for almost every message
+	if p.previous != nil || p.next != nil { // seldom so; the rest would not be inlined
+		p.expireNow(now)
 	}
-	replaced := p.current != nil && p.current.seen.next > 0 && now.Sub(p.tookOver) >= p.limits.Linger
-	if s := p.previous; s != nil && (replaced || p.limits.expired(s, now)) {
+}
+
+func (p *Peer) expireNow(now time.Time) {
+	replaced := p.current != nil && p.current.seen.next > 0 && !now.Before(p.lingers)
+	if s := p.previous; s != nil && (replaced || s.expired(now)) {
 		p.drop(s)
 	}
-	if s := p.next; s != nil && (replaced && s.order < p.current.order || p.limits.expired(s, now)) {
+	if s := p.next; s != nil && (replaced && s.order < p.current.order || s.expired(now)) {
 		p.drop(s)
 	}
 }

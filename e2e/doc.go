@@ -10,13 +10,16 @@
 //
 //	p, err := e2e.NewPeer(e2e.Config{Self: me, Key: key, Remote: peer, Binding: id, PSK: psk, RequirePSK: true, Epochs: store})
 //	init, err := p.Initiate(now, nil)          // publish init; again p.Pending() until established
-//	ev, err := p.Receive(now, record)          // every record; on an error drop it
+//	ev, err := p.Receive(now, record)          // every record; on an error drop it, and publish a ChallengeError's Record
 //	if ev.Reply != nil { publish(ev.Reply) }   // whatever ev.Kind is
 //	record, err := p.Seal(now, nil, message)   // after KindEstablished
 //	if p.RenewDue(now) { p.Initiate(now, nil) }
 //
 // Either side may initiate, also both at once. Early data travels in the INIT; a device that sleeps most of the time needs no round
-// trip to deliver a measurement.
+// trip to deliver a measurement. [Peer.UsePrekey] and Config.RequirePrekey make that as safe as what follows it.
+//
+// Config chooses the rest: the profile (the paper's [ProfileStatic] is weaker, and says how), the suites to negotiate, a receiver that
+// tolerates reordering, limits.
 //
 // With a platform on the other side there are no sessions but one-shot exchanges: [Peer.Begin], [Exchange.Init] and
 // [Exchange.Open] at the gateway, [Peer.OpenRequest] and [Request.Reply] at the platform.
@@ -46,8 +49,8 @@
 //
 // # What it promises, and what not
 //
-// Confidentiality, authenticity in both directions, no replay, forward secrecy for everything but early data, and, from RESP on, no
-// impersonation towards whose agreement key was stolen. With a pre-shared key all of it holds although the certificate authority
+// In ProfileEphemeral: confidentiality, authenticity in both directions, no replay, forward secrecy for everything but early data, and,
+// from RESP on, no impersonation towards whose agreement key was stolen. With a pre-shared key all of it holds although the certificate authority
 // helps the attacker.
 //
 // Early data without a [Prekey] and one-shot requests have no forward secrecy, are open to whoever stole the responder's agreement key

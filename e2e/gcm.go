@@ -31,13 +31,12 @@ func newGCM(keys []byte, th [hashSize]byte) (*gcm, error) {
 
 // set puts a record's header and counter in their places.
 func (g *gcm) set(counter uint32, header []byte) {
-	copy(g.ad[hashSize:], header)
+	copyHeader(g.ad[hashSize:], header)
 	g.nonce = nonceOf(g.iv, counter)
 }
 
 func (g *gcm) seal(dst []byte, counter uint32, header, plaintext []byte) []byte {
 	g.set(counter, header)
-	dst, _ = extend(dst, 0) // room for the tag, too
 	return g.aead.Seal(dst, g.nonce[:], plaintext, g.ad[:])
 }
 

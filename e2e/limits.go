@@ -54,18 +54,32 @@ func (l Limits) withDefaults() (Limits, error) {
 	return l, nil
 }
 
-// due is the soft limit, 90 % of age or messages. A clock set back before the session's start counts too: its age is unknown.
-func (l Limits) due(s *session, age time.Duration) bool {
-	soft := l.MaxMessages - l.MaxMessages/10
-	return age < 0 || age >= l.MaxAge-l.MaxAge/10 || s.sent >= soft || s.seen.next >= soft || s.failed >= maxFailures
+// deadlines are the ages of a session as points in time. Comparing those costs a message less than computing its session's age.
+type deadlines struct {
+	created    time.Time
+	soft, hard time.Time // of sealing
+	gone       time.Time // of receiving
+}
+
+func (l Limits) from(created time.Time) deadlines {
+	return deadlines{
+		created: created,
+		soft:    created.Add(l.MaxAge - l.MaxAge/10),
+		hard:    created.Add(l.MaxAge),
+		gone:    created.Add(l.MaxAge + l.Linger),
+	}
+}
+
+// due is the soft limit, 90 % of age or messages.
+func (s *session) due(now time.Time, l *Limits) bool {
+	n := l.MaxMessages - l.MaxMessages/10
+	return s.sent >= n || s.seen.next >= n || s.failed >= maxFailures || !now.Before(s.soft)
 }
 
 // spent is the hard limit of sealing.
-func (l Limits) spent(s *session, age time.Duration) bool {
-	return age >= l.MaxAge || s.sent >= l.MaxMessages
+func (s *session) spent(now time.Time, l *Limits) bool {
+	return s.sent >= l.MaxMessages || !now.Before(s.hard)
 }
 
 // expired is the hard limit of receiving.
-func (l Limits) expired(s *session, now time.Time) bool {
-	return now.Sub(s.created) >= l.MaxAge+l.Linger
-}
+func (s *session) expired(now time.Time) bool { return !now.Before(s.gone) }

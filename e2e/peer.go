@@ -11,6 +11,7 @@ import (
 	"hash"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/semio-iot/semio/identity"
@@ -40,8 +41,8 @@ func (s SessionID) String() string { return hex.EncodeToString(s[:]) }
 // String returns h in hexadecimal.
 func (h Hint) String() string { return hex.EncodeToString(h[:]) }
 
-// Config of a peer. Both sides must agree on everything in it, or they have no key in common and every record of the other
-// gets [ErrUnauthentic].
+// Config of a peer. Both sides must agree on the two credentials, Binding, PSK, RequirePSK and Profile, or they have no key in
+// common and every record of the other gets [ErrUnauthentic]. Of Suites they need one in common; the rest is each side's own.
 type Config struct {
 	Self   *identity.Verified // required: one's own credential
 	Key    ecdh.KeyExchanger  // required: the agreement key of Self, which may be opaque
@@ -62,8 +63,7 @@ type Config struct {
 	Profile Profile
 
 	// Suites in the order of preference; none means SuiteCTRHMAC. The initiator offers all of them, the responder chooses the first
-	// of its own that is offered, and both the offer and the choice are part of the transcript. Unlike all else here, the lists of
-	// the two sides need but one suite in common.
+	// of its own that is offered, and both the offer and the choice are part of the transcript.
 	Suites []Suite
 
 	// Capabilities are told to the other side in every handshake, see [Peer.RemoteCapabilities]. The low 16 bits belong to the
@@ -100,12 +100,13 @@ type Peer struct {
 	suites       []Suite
 	limits       Limits
 	windowed     bool
-	prekeys      Prekeys
+	caps         uint32
+	key          ecdh.KeyExchanger
+	epochs       Epochs
 
-	requirePrekey bool
-	caps          uint32
-	key           ecdh.KeyExchanger
-	epochs        Epochs
+	prekeys       Prekeys                // of ours
+	requirePrekey bool                   // for early data either way
+	prekey        atomic.Pointer[Prekey] // of the remote, for early data of ours, nil: none. Stored under hs
 
 	th0   [hashSize]byte
 	hint  Hint
@@ -124,7 +125,6 @@ type Peer struct {
 	trying    time.Time // first INIT since the last success
 
 	challenges challenges // that we sent
-	prekey     *Prekey    // to protect early data of ours, nil: none
 	echo       []byte     // for the next one-shot INIT, nil: none
 
 	// mu guards what follows.
@@ -135,7 +135,7 @@ type Peer struct {
 	previous *session    // receive only, until it lingered
 	next     *session    // made by our RESP, not confirmed by a DATA yet
 	orders   uint64
-	tookOver time.Time // when current did
+	lingers  time.Time // until then previous is received on, whatever comes under current
 	wiped    bool
 }
 
@@ -295,7 +295,8 @@ func (p *Peer) RenewDue(now time.Time) bool {
 			return false
 		}
 	}
-	return s.renew || p.limits.due(s, now.Sub(s.created))
+	// Where the clock was set back before the session's start, its age is unknown.
+	return s.renew || s.due(now, &p.limits) || now.Before(s.created)
 }
 
 // Wipe forgets all keys. Every later call returns [ErrWiped]. What Go's crypto packages hold of a key cannot be

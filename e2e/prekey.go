@@ -122,25 +122,24 @@ func (p *Peer) UsePrekey(k *Prekey) error {
 	if p.wiped {
 		return ErrWiped
 	}
-	if p.prekey == nil || k.Number > p.prekey.Number {
-		p.prekey = k
+	if have := p.prekey.Load(); have == nil || k.Number > have.Number {
+		p.prekey.Store(k)
 	}
 	return nil
 }
 
 // EarlyDataReady says whether Initiate takes early data now: always, unless Config.RequirePrekey waits for a prekey.
 func (p *Peer) EarlyDataReady(now time.Time) bool {
-	p.hs.Lock()
-	defer p.hs.Unlock()
 	return !p.requirePrekey || p.livePrekey(now) != nil
 }
 
-// livePrekey returns the prekey to use, nil without one. It wants hs.
+// livePrekey returns the prekey to use, nil without one.
 func (p *Peer) livePrekey(now time.Time) *Prekey {
-	if p.prekey == nil || !now.Before(p.prekey.Expires) {
+	k := p.prekey.Load()
+	if k == nil || !now.Before(k.Expires) {
 		return nil
 	}
-	return p.prekey
+	return k
 }
 
 // findPrekey returns the private half that an INIT names.

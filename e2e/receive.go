@@ -117,13 +117,13 @@ func (p *Peer) ReceiveInto(now time.Time, dst, record []byte) (e Event, err erro
 	if p.oneShot {
 		return Event{}, fmt.Errorf("receive session records of or as a platform: %w", ErrWrongUse)
 	}
-	h, ok := parseHeader(record)
-	if !ok {
+	var h header
+	if !h.parse(record) {
 		return Event{}, unauthentic(&p.count.malformed)
 	}
 	switch h.typ {
 	case TypeData, TypeClose:
-		err = p.receiveData(&e, now, dst, h, record)
+		err = p.receiveData(&e, now, dst, &h, record)
 		return e, err
 	case TypeInit:
 		return p.receiveInit(now, h, record)
@@ -197,7 +197,7 @@ func (p *Peer) receiveInit(now time.Time, h header, record []byte) (Event, error
 		return Event{}, err
 	}
 	defer ck3.Wipe()
-	s, err := newSession(o.suite, ck3, th3, p.selfB, p.windowed, now)
+	s, err := p.newSession(o.suite, ck3, th3, now)
 	if err != nil {
 		return Event{}, err
 	}
@@ -278,7 +278,7 @@ func (p *Peer) receiveResp(now time.Time, h header, record []byte) (Event, error
 		return Event{}, err
 	}
 	defer o.ck3.Wipe()
-	s, err := newSession(h.suite, o.ck3, o.th3, p.selfB, p.windowed, i.created)
+	s, err := p.newSession(h.suite, o.ck3, o.th3, i.created)
 	if err != nil {
 		return Event{}, err
 	}

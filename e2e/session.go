@@ -9,10 +9,10 @@ import (
 // session holds the keys of one session in RAM and nowhere else: after a crash there is no counter to take up again, only
 // a new handshake. Guarded by Peer.mu.
 type session struct {
-	id      SessionID
-	suite   Suite
-	created time.Time
-	order   uint64 // sessions of a peer count up; the latest one wins
+	deadlines
+	id    SessionID
+	suite Suite
+	order uint64 // sessions of a peer count up; the latest one wins
 
 	exporter secret.Bytes
 	caps     uint32 // what the other side says it can
@@ -29,17 +29,17 @@ type session struct {
 }
 
 // newSession ends the key schedule. ck3 stays the caller's to wipe.
-func newSession(s Suite, ck3 secret.Bytes, th3 [hashSize]byte, selfB, wide bool, now time.Time) (*session, error) {
+func (p *Peer) newSession(s Suite, ck3 secret.Bytes, th3 [hashSize]byte, now time.Time) (*session, error) {
 	out, in := labelAB, labelBA
-	if selfB {
+	if p.selfB {
 		out, in = labelBA, labelAB
 	}
 	n := &session{
-		id:      SessionID(expand(ck3, labelSID, th3[:], sessionIDSize)),
-		suite:   s,
-		created: now,
-		wide:    wide,
+		deadlines: p.limits.from(now),
 
+		id:       SessionID(expand(ck3, labelSID, th3[:], sessionIDSize)),
+		suite:    s,
+		wide:     p.windowed,
 		exporter: secretOf(expand(ck3, labelExporter, th3[:], keySize)),
 	}
 	var err error
@@ -76,10 +76,11 @@ func (s *session) seal(dst []byte, typ Type, flags byte, plaintext []byte) ([]by
 	}
 	s.sent++
 	start := len(dst)
-	dst, _ = extend(dst, headerSize+len(plaintext))
-	dst = header{
-		typ: typ, suite: s.suite, flags: flags, generation: byte(gen), id: s.id, counter: counter,
-	}.append(dst[:start])
+	if need := start + headerSize + len(plaintext) + tagSize; need > cap(dst) {
+		dst = append(make([]byte, 0, need), dst...)
+	}
+	dst = dst[:start+headerSize]
+	putHeader(dst[start:], typ, s.suite, flags, s.id, counter)
 	return s.out.keys.seal(dst, counter, dst[start:], plaintext), nil
 }
 
@@ -93,7 +94,7 @@ const (
 )
 
 // open appends the payload of record to dst. Nothing of s moves unless it returns opened.
-func (s *session) open(dst []byte, h header, record []byte) ([]byte, verdict) {
+func (s *session) open(dst []byte, h *header, record []byte) ([]byte, verdict) {
 	at, before, v := s.chains(h.counter >> ratchetShift)
 	if v != opened {
 		return dst, v

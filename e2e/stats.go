@@ -27,9 +27,11 @@ type Stats struct {
 	Expired        uint64 // authentic, but the session is past its age
 }
 
-// counters is Stats as it is counted.
+// counters is Stats as it is counted. What every message counts lies under Peer.mu, which it holds anyway.
 type counters struct {
-	handshakes, requests, sealed, opened                                                        atomic.Uint64
+	sealed, opened uint64
+
+	handshakes, requests                                                                        atomic.Uint64
 	malformed, unsupported, ownDirection, wrongBinding, badMAC, badPoint, badTag                atomic.Uint64
 	unknownSession, oldGeneration, notExpected, replayed, stale, crossed, isExpired, challenges atomic.Uint64
 }
@@ -43,8 +45,11 @@ func unauthentic(reason *atomic.Uint64) error {
 // Stats returns the counters since NewPeer.
 func (p *Peer) Stats() Stats {
 	c := &p.count
+	p.mu.Lock()
+	sealed, opened := c.sealed, c.opened
+	p.mu.Unlock()
 	return Stats{
-		Handshakes: c.handshakes.Load(), Requests: c.requests.Load(), Sealed: c.sealed.Load(), Opened: c.opened.Load(),
+		Handshakes: c.handshakes.Load(), Requests: c.requests.Load(), Sealed: sealed, Opened: opened,
 		Malformed: c.malformed.Load(), Unsupported: c.unsupported.Load(), OwnDirection: c.ownDirection.Load(),
 		WrongBinding: c.wrongBinding.Load(), BadMAC: c.badMAC.Load(), BadPoint: c.badPoint.Load(), BadTag: c.badTag.Load(),
 		UnknownSession: c.unknownSession.Load(), OldGeneration: c.oldGeneration.Load(), NotExpected: c.notExpected.Load(),

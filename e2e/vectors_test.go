@@ -300,6 +300,11 @@ func negatives(vs []*vector) []negative {
 	add("DATA with a counter above 2^20", "B", "established", un, beyond.Record)
 	challenge := append(append([]byte{0x14, 1, 1, 0}, v.Hint...), make([]byte, 4+16+16+8+16)...)
 	add("CHALLENGE to another INIT", "A", "initiated", un, challenge)
+	for _, reason := range [][]byte{nil, {7, 7}} {
+		odd := refMessage{From: "A", Type: 3, Counter: 9, Plain: reason}
+		v.seal(&odd)
+		add(fmt.Sprintf("CLOSE of %d bytes", len(reason)), "B", "established", un, odd.Record)
+	}
 	for _, v := range vs[4:] {
 		out = append(out, refusals(v)...)
 	}

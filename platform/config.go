@@ -16,7 +16,7 @@ import (
 	"github.com/semio-iot/semio/platform/registry"
 )
 
-// Link is the platform's MQTT client; see the contract at the type.
+// Link is the platform's MQTT client; package platform/link has the contract.
 type Link = link.Link
 
 // Registration is what a factory station says about a new device. Sign makes the bytes that [Service.Register] takes.
@@ -40,7 +40,7 @@ type Config struct {
 	Roots      []*x509.Certificate // the authorities that certify peers
 	Store      Store
 
-	// Link is the connection to the broker. Without one, Broker is dialled (mqtts or wss) with the platform's certificate.
+	// Link is the connection to the broker; package publicbroker has one for a broker that belongs to a stranger. Without one, Broker is dialled (mqtts or wss) with the platform's certificate.
 	Link   Link
 	Broker string
 

@@ -49,7 +49,23 @@ func SectionRegion(path, name string) (Region, error) {
 
 // At cuts the region out of each dump, so that a reading has its size. Intel HEX and ELF dumps know their addresses; for raw ones say with
 // [RawBase] where they begin.
-func At(r Region) Option { return func(o *fileOptions) { o.region = &r } }
+func At(r Region) Option { return func(o *fileOptions) { o.region, o.elf = &r, regionOfELF } }
+
+// regionOfELF reads region r of the memory in an ELF file.
+func regionOfELF(path string, r Region) ([]byte, error) {
+	f, err := elffile.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	end := r.Address + uint64(max(r.Size, 0))
+	pieces, err := f.Memory(r.Address, max(end, r.Address), MaxDump)
+	if err != nil {
+		return nil, err
+	}
+	defer wipe(pieces)
+	return cut(pieces, r)
+}
 
 // RawBase is the address of the first byte of raw dumps, for [At]; 0 without it.
 func RawBase(address uint64) Option { return func(o *fileOptions) { o.base = address } }

@@ -27,6 +27,7 @@ func do(t *testing.T, dir, command string, args ...string) string {
 }
 
 func TestCommissionReceiveCommandDecommission(t *testing.T) {
+	t.Parallel()
 	w := fieldtest.New(t)
 	dir := w.Application("A-WATER").Dir()
 	first, sticker := w.Device("D-THERMO-1")
@@ -112,6 +113,7 @@ func numbers(t *testing.T, file string) (seqs []uint64) {
 
 // A socket of a process that was killed is taken over; one of a process that lives is not, because its store is locked.
 func TestSocket(t *testing.T) {
+	t.Parallel()
 	w := fieldtest.New(t)
 	dir := w.Application("A-WATER").Dir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, socketName), nil, 0o600))

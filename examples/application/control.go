@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,7 +31,7 @@ type request struct {
 	Sticker string `json:"sticker,omitempty"`
 	Device  string `json:"device,omitempty"`
 	Text    string `json:"text,omitempty"`
-	Seconds int    `json:"seconds"` // to wait for the outcome
+	Seconds int    `json:"seconds"` // to wait for the outcome; 0: 30
 }
 
 // answer is what they get.
@@ -80,7 +81,7 @@ func serve(ctx context.Context, l net.Listener, gw *appgw.Gateway, log *slog.Log
 			var req request
 			a, err := answer{}, json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest)).Decode(&req)
 			if err == nil {
-				ctx, cancel := context.WithTimeout(r.Context(), time.Duration(min(max(req.Seconds, 1), 3600))*time.Second)
+				ctx, cancel := context.WithTimeout(r.Context(), time.Duration(min(cmp.Or(max(req.Seconds, 0), 30), 3600))*time.Second)
 				defer cancel()
 				a, err = f(ctx, gw, req)
 			}

@@ -43,6 +43,7 @@ func TestUsage(t *testing.T) {
 }
 
 func TestApplicationThatDoesNotStart(t *testing.T) {
+	t.Parallel()
 	w := fieldtest.New(t)
 	dir := w.Application("A-WATER").Dir()
 	run := func(dir string, more ...string) []string {
@@ -59,7 +60,7 @@ func TestApplicationThatDoesNotStart(t *testing.T) {
 		args []string
 		want string
 	}{
-		"no party":      {run(t.TempDir()), "The command init makes one; -party names the folder."},
+		"no party":      {run(t.TempDir()), "the command init makes one, and -party names the folder"},
 		"another role":  {run(w.Party("R-LINE2").Dir()), "want application (A-…): name another folder with -party"},
 		"not certified": {run(uncertified(t)), "no certificate yet; have the authority answer request.pem"},
 		"not admitted":  {run(w.Party("A-NEW").Dir()), "not admitted yet; give credential.pem to the platform's operator"},
@@ -105,6 +106,7 @@ func expired(t *testing.T) string {
 }
 
 func TestApplicationThatWaits(t *testing.T) {
+	t.Parallel()
 	w := fieldtest.New(t)
 	dir := w.Application("A-WATER").Dir()
 	_, sticker := w.Device("D-THERMO-1")
@@ -128,6 +130,7 @@ func TestApplicationThatWaits(t *testing.T) {
 }
 
 func TestCommandsThatFail(t *testing.T) {
+	t.Parallel()
 	w := fieldtest.New(t)
 	dir, second := w.Application("A-WATER").Dir(), w.Application("A-HEAT").Dir()
 	first, sticker := w.Device("D-THERMO-1")
@@ -177,6 +180,7 @@ func TestCommandsThatFail(t *testing.T) {
 
 // The disk is full when an event comes. The back-end says so, and has the event once there is room.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	w := fieldtest.New(t)
 	dir := w.Application("A-WATER").Dir()
 	device, sticker := w.Device("D-THERMO-1")

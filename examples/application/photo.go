@@ -4,13 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"image"
-	"image/color"
 	_ "image/jpeg" // what cameras write
 	_ "image/png"  // what screens and label printers' drivers write
 	"io"
 	"os"
+	"slices"
 
 	"github.com/makiuchi-d/gozxing"
+	multi "github.com/makiuchi-d/gozxing/multi/qrcode"
 	"github.com/makiuchi-d/gozxing/qrcode"
 
 	"github.com/semio-iot/semio/identity"
@@ -22,6 +23,9 @@ const (
 )
 
 var errNoCode = errors.New("no QR code was found: take the photo again, nearer, straight from the front, without glare; or type what is printed under the code")
+
+// errSeveral keeps the reader from choosing for the person with the camera.
+var errSeveral = errors.New("several QR codes are in it: take a photo of the one sticker alone")
 
 // stickerOf finds the QR code of a sticker in the photo with this file name: JPEG or PNG.
 func stickerOf(name string) (identity.Sticker, error) {
@@ -68,7 +72,8 @@ func decode(img image.Image) (text string, err error) {
 			text, err = "", fmt.Errorf("%w (the QR reader broke down: %v)", errNoCode, r)
 		}
 	}()
-	longest := max(img.Bounds().Dx(), img.Bounds().Dy())
+	picture := grey(img)
+	longest := max(picture.Rect.Dx(), picture.Rect.Dy())
 	tried := 0
 	for _, size := range []int{800, 1600, 400, longest} {
 		by := max(1, (longest+size-1)/size)
@@ -76,31 +81,77 @@ func decode(img image.Image) (text string, err error) {
 			continue
 		}
 		tried = by
-		source := gozxing.NewLuminanceSourceFromImage(shrink(img, by))
-		for _, binarizer := range []gozxing.Binarizer{gozxing.NewHybridBinarizer(source), gozxing.NewGlobalHistgramBinarizer(source)} {
-			bitmap, err := gozxing.NewBinaryBitmap(binarizer)
+		for _, b := range bitmaps(shrink(picture, by)) {
+			found, err := qrcode.NewQRCodeReader().Decode(b, harder)
 			if err != nil {
 				continue
 			}
-			found, err := qrcode.NewQRCodeReader().Decode(bitmap, map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_TRY_HARDER: true})
-			if err == nil {
-				return found.GetText(), nil
+			if several(b, found.GetText()) {
+				return "", errSeveral
 			}
+			return found.GetText(), nil
+		}
+	}
+	// Codes side by side confuse the reader for one.
+	for _, b := range bitmaps(shrink(picture, max(1, longest/1600))) {
+		if several(b, "") {
+			return "", errSeveral
 		}
 	}
 	return "", errNoCode
 }
 
-// shrink averages squares of by by pixels, in grey.
-func shrink(img image.Image, by int) *image.Gray {
+var harder = map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_TRY_HARDER: true}
+
+// bitmaps are two ways to tell black from white: one for uneven light, one for little contrast.
+func bitmaps(img *image.Gray) (out []*gozxing.BinaryBitmap) {
+	source := gozxing.NewLuminanceSourceFromImage(img)
+	for _, binarizer := range []gozxing.Binarizer{gozxing.NewHybridBinarizer(source), gozxing.NewGlobalHistgramBinarizer(source)} {
+		if b, err := gozxing.NewBinaryBitmap(binarizer); err == nil {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+// several reports codes with another text; empty: more than one code. The reader for many is worse at finding one, so it is not asked first.
+func several(b *gozxing.BinaryBitmap, text string) bool {
+	all, _ := multi.NewQRCodeMultiReader().DecodeMultiple(b, harder) // an error says that there is none
+	if text == "" {
+		return len(all) > 1
+	}
+	return slices.ContainsFunc(all, func(r *gozxing.Result) bool { return r.GetText() != text })
+}
+
+// grey is the picture without its colours.
+func grey(img image.Image) *image.Gray {
+	switch img := img.(type) {
+	case *image.Gray:
+		return img
+	case *image.YCbCr: // what a camera's JPEG is decoded to
+		return &image.Gray{Pix: img.Y, Stride: img.YStride, Rect: img.Rect}
+	}
+	b := img.Bounds()
+	out := image.NewGray(b)
+	for y := b.Min.Y; y < b.Max.Y; y++ {
+		for x := b.Min.X; x < b.Max.X; x++ {
+			out.Set(x, y, img.At(x, y))
+		}
+	}
+	return out
+}
+
+// shrink averages squares of by by pixels.
+func shrink(img *image.Gray, by int) *image.Gray {
 	b := img.Bounds()
 	out := image.NewGray(image.Rect(0, 0, max(1, b.Dx()/by), max(1, b.Dy()/by)))
 	for y := range out.Rect.Dy() {
 		for x := range out.Rect.Dx() {
 			sum, n := 0, 0
-			for v := b.Min.Y + y*by; v < min(b.Min.Y+(y+1)*by, b.Max.Y); v++ {
-				for u := b.Min.X + x*by; u < min(b.Min.X+(x+1)*by, b.Max.X); u++ {
-					sum += int(color.GrayModel.Convert(img.At(u, v)).(color.Gray).Y)
+			for v := y * by; v < min((y+1)*by, b.Dy()); v++ {
+				row := img.Pix[v*img.Stride:]
+				for u := x * by; u < min((x+1)*by, b.Dx()); u++ {
+					sum += int(row[u])
 					n++
 				}
 			}

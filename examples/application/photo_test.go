@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
 	"image"
 	"image/color"
+	"image/draw"
 	"image/jpeg"
 	"image/png"
 	"math"
@@ -91,14 +93,14 @@ func TestReadPhoto(t *testing.T) {
 	want := someSticker(t)
 	paper := printed(t, want)
 	for name, s := range map[string]shot{
-		"straight":             {width: 800, height: 600, fills: 0.5, quality: 90},
-		"upside down":          {width: 800, height: 600, fills: 0.5, turn: 180, quality: 90},
-		"turned":               {width: 1000, height: 1000, fills: 0.5, turn: 33, noise: 6, quality: 75},
-		"from below":           {width: 1000, height: 1000, fills: 0.5, turn: 8, tilt: 0.15, noise: 6, quality: 75},
-		"in the shadow":        {width: 1000, height: 800, fills: 0.4, shadow: 0.7, noise: 6, quality: 75},
-		"out of focus":         {width: 1000, height: 800, fills: 0.6, blur: 2, noise: 6, quality: 75},
-		"large, at dusk":       {width: 2400, height: 1800, fills: 0.5, turn: 12, shadow: 0.5, noise: 25, quality: 60},
-		"small on the picture": {width: 1600, height: 1200, fills: 0.15, turn: 3, noise: 4, quality: 85},
+		"straight":             {width: 640, height: 480, fills: 0.5, quality: 90},
+		"upside down":          {width: 640, height: 480, fills: 0.5, turn: 180, quality: 90},
+		"turned":               {width: 700, height: 700, fills: 0.5, turn: 33, noise: 6, quality: 75},
+		"from below":           {width: 700, height: 700, fills: 0.5, turn: 8, tilt: 0.15, noise: 6, quality: 75},
+		"in the shadow":        {width: 700, height: 600, fills: 0.4, shadow: 0.7, noise: 6, quality: 75},
+		"out of focus":         {width: 700, height: 600, fills: 0.7, blur: 1, noise: 6, quality: 75},
+		"large, at dusk":       {width: 1300, height: 1000, fills: 0.6, turn: 12, shadow: 0.5, noise: 25, quality: 60},
+		"small on the picture": {width: 1200, height: 900, fills: 0.2, turn: 3, noise: 4, quality: 85},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -122,6 +124,31 @@ func TestStickerOfFile(t *testing.T) {
 
 	_, err = stickerOf(name + ".jpg")
 	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// A sheet as it comes from the factory's printer names no device.
+func TestSeveralStickers(t *testing.T) {
+	s := someSticker(t)
+	for _, n := range []int{2, 3} {
+		var sheet *image.Gray
+		for i := range n {
+			dev, err := identity.ParseDeviceID(fmt.Sprintf("D-THERMO-%04d", i+1))
+			require.NoError(t, err)
+			b, err := label.PNG(identity.Sticker{Device: dev, Claim: s.Claim}, label.Options{Scale: 4})
+			require.NoError(t, err)
+			img, err := png.Decode(bytes.NewReader(b))
+			require.NoError(t, err)
+			size := img.Bounds().Size()
+			if sheet == nil {
+				sheet = image.NewGray(image.Rect(0, 0, n*size.X, size.Y))
+			}
+			draw.Draw(sheet, image.Rect(i*size.X, 0, (i+1)*size.X, size.Y), img, image.Point{}, draw.Src)
+		}
+		var b bytes.Buffer
+		require.NoError(t, png.Encode(&b, sheet))
+		_, err := readPhoto(bytes.NewReader(b.Bytes()))
+		require.ErrorContains(t, err, "several QR codes are in it: take a photo of the one sticker alone", "%d", n)
+	}
 }
 
 func TestReadPhotoRefuses(t *testing.T) {

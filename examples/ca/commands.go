@@ -46,7 +46,7 @@ func issue(f *cli.Flags) cli.Action {
 	open := targetFlags(f)
 	in := f.Required("in", "`file` of the request: request.pem of a party, or a server's")
 	out := f.String("out", "-", "`file` for the certificate chain, - for stdout")
-	valid := f.Duration("valid", 0, "how `long` the certificate is good; default a year, a platform's ten, a device's for ever")
+	valid := f.Duration("valid", 0, "`time` for which the certificate is good, in hours like 8760h; default a year, a platform's ten, a device's for ever")
 	newKey := f.Bool("new-key", false, "the holder of the name has other keys than before, and asks for it himself")
 	return func(ctx context.Context, t *cli.Terminal, _ []string) error {
 		der, err := party.ReadRequest(*in)
@@ -139,14 +139,28 @@ func publish(t *cli.Terminal, der []byte, out, what string) error {
 
 func grant(f *cli.Flags) cli.Action {
 	dir := dirFlag(f)
-	name := f.Required("id", "`name` of the platform")
-	hosts := f.String("hosts", "", "host `names` and addresses, parted by commas, for whose servers it may have certificates")
-	mayRevoke := f.Bool("revoke", false, "it may have devices revoked, also those of other platforms: this authority cannot tell them apart")
+	name := f.Required("id", "`name` of the platform or registrar")
+	hosts := f.String("hosts", "", "of a platform: host `names` and addresses, parted by commas, for whose servers it may have certificates")
+	mayRevoke := f.Bool("revoke", false, "of a platform: it may have devices revoked, also those of other platforms: this authority cannot tell them apart")
+	names := f.String("names", "", "of a registrar: `beginnings` of its devices' names, parted by commas, for example D-THERMO-; without, it may use any name")
 	f.JSON()
 	return func(_ context.Context, t *cli.Terminal, _ []string) error {
-		id, err := identity.ParsePlatformID(*name)
+		id, err := identity.ParseID(*name)
 		if err != nil {
 			return cli.Usage("-id: %v", err)
+		}
+		g := cahttp.Grant{Hosts: cli.Split(*hosts), Revoke: *mayRevoke, Names: cli.Split(*names)}
+		switch id.Role() {
+		case identity.RolePlatform:
+			if len(g.Names) > 0 {
+				return cli.Usage("-names is for registrars, and %s is a platform", id)
+			}
+		case identity.RoleRegistrar:
+			if len(g.Hosts) > 0 || g.Revoke {
+				return cli.Usage("-hosts and -revoke are for platforms, and %s is a registrar", id)
+			}
+		default:
+			return cli.Usage("-id %s: want a platform (P-…) or a registrar (R-…)", id)
 		}
 		// The folder may be serving: grants are read at each request.
 		if _, err := party.ReadCertificates(filepath.Join(*dir, "root.pem")); err != nil {
@@ -161,7 +175,6 @@ func grant(f *cli.Flags) cli.Action {
 		if err != nil {
 			return err
 		}
-		g := cahttp.Grant{Hosts: cli.Split(*hosts), Revoke: *mayRevoke}
 		all[id] = g
 		b, err := json.MarshalIndent(all, "", "\t")
 		if err != nil {
@@ -170,7 +183,14 @@ func grant(f *cli.Flags) cli.Action {
 		if err := files.Write(filepath.Join(*dir, "grants.json"), append(b, '\n'), false); err != nil {
 			return err
 		}
-		return t.Print(map[string]any{"id": id, "grant": g}, "%s may have certificates for %v and revoke devices: %t. This replaces what it was granted before.", id, g.Hosts, g.Revoke)
+		what := fmt.Sprintf("may have certificates for servers at %v and revoke devices: %t", g.Hosts, g.Revoke)
+		if id.Role() == identity.RoleRegistrar {
+			what = fmt.Sprintf("makes devices whose names begin with %v", g.Names)
+			if len(g.Names) == 0 {
+				what = "makes devices of any name"
+			}
+		}
+		return t.Print(map[string]any{"id": id, "grant": g}, "%s %s. This replaces what it was granted before.", id, what)
 	}
 }
 

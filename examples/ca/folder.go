@@ -23,7 +23,7 @@ import (
 //	root.key      the key that everything stands on, mode 0600. In earnest it lies in hardware: ca.Config takes any crypto.Signer
 //	root.pem      its certificate, for everybody
 //	store/        what was issued, and the revocation list
-//	grants.json   what platforms may ask over the network
+//	grants.json   what platforms and registrars may ask over the network
 //	lock          one process at a time
 type folder struct {
 	*ca.Authority
@@ -104,11 +104,11 @@ func (d *folder) open(name string, create bool) error {
 	return err
 }
 
-// grants reads what platforms may ask.
-func (d *folder) grants() (map[identity.PlatformID]cahttp.Grant, error) { return readGrants(d.dir) }
+// grants reads what platforms and registrars may ask.
+func (d *folder) grants() (map[identity.ID]cahttp.Grant, error) { return readGrants(d.dir) }
 
-func readGrants(dir string) (map[identity.PlatformID]cahttp.Grant, error) {
-	all := map[identity.PlatformID]cahttp.Grant{}
+func readGrants(dir string) (map[identity.ID]cahttp.Grant, error) {
+	all := map[identity.ID]cahttp.Grant{}
 	b, err := os.ReadFile(filepath.Join(dir, "grants.json"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return all, nil

@@ -25,7 +25,7 @@ var program = cli.Program{
 		{Name: "issue", About: "answer a certificate request of a party or of a server", Setup: issue},
 		{Name: "revoke", About: "revoke all certificates of a name, for good", Args: "NAME", Setup: revoke},
 		{Name: "crl", About: "publish the revocation list", Setup: crl},
-		{Name: "grant", About: "say what a platform may ask over the network", Setup: grant},
+		{Name: "grant", About: "say what a platform or a factory may ask over the network", Setup: grant},
 		{Name: "serve", About: "answer requests over the network", Setup: serve},
 		{Name: "operator", About: "make keys and a request for an operator of this authority", Setup: operator},
 		{Name: "install", About: "put into an operator's folder what issue has answered", Setup: install},

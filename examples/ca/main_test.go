@@ -1,9 +1,13 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -60,9 +64,15 @@ func (w *world) install(p *party.Party, chain string) {
 }
 
 func (w *world) client(url string, p *party.Party) *cahttp.Client {
+	return w.patient(url, p, clitest.Wait)
+}
+
+func (w *world) impatient(url string, p *party.Party) *cahttp.Client { return w.patient(url, p, 0) }
+
+func (w *world) patient(url string, p *party.Party, patience time.Duration) *cahttp.Client {
 	c, err := p.TLS()
 	require.NoError(w.t, err)
-	client, err := cahttp.NewClient(cahttp.ClientConfig{URL: url, Roots: p.Roots(), Certificate: &c, Patience: clitest.Wait})
+	client, err := cahttp.NewClient(cahttp.ClientConfig{URL: url, Roots: p.Roots(), Certificate: &c, Patience: patience})
 	require.NoError(w.t, err)
 	w.t.Cleanup(client.Close)
 	return client
@@ -145,6 +155,12 @@ func TestServe(t *testing.T) {
 	require.NoError(t, err)
 	_, err = w.client(url, line).Issue(t.Context(), device, ca.IssueOptions{})
 	require.NoError(t, err)
+	clitest.OK(t, program, "grant", "-dir", w.dir, "-id", "R-LINE", "-names", "D-1")
+	other, err := identity.NewCSR(w.request("A-OTHER").Signer(), must(identity.ParseID("D-2")), identity.CSROptions{})
+	require.NoError(t, err)
+	_, err = w.client(url, line).Issue(t.Context(), other, ca.IssueOptions{})
+	require.ErrorIs(t, err, cahttp.ErrForbidden)
+	require.ErrorContains(t, err, "R-LINE makes devices called D-1…, not D-2; have the authority grant it")
 	_, err = w.client(url, plat).Revoke(t.Context(), must(identity.ParseID("D-1")))
 	require.NoError(t, err)
 	require.Contains(t, clitest.OK(t, program, "revoke", "-ca", url, "-party", boss.Dir(), "A-WATER"), "A-WATER is revoked: list 3 names 2 certificates")
@@ -184,6 +200,46 @@ func TestKilled(t *testing.T) {
 	p = serve()
 	_, err = w.client(p.URL("url"), line).Issue(t.Context(), csr, ca.IssueOptions{})
 	require.ErrorIs(t, err, ca.ErrRevoked)
+}
+
+// Killed in the middle of its work: what it has answered it knows, and nothing that it hands out is beyond revocation.
+func TestKilledUnderLoad(t *testing.T) {
+	w := newWorld(t)
+	line, boss := w.certified("R-LINE"), w.certified("O-ROOT")
+	serve := func() *clitest.Process {
+		return clitest.Child(t, 0, "serve", "-dir", w.dir, "-listen", "127.0.0.1:0", "-operators", "O-ROOT")
+	}
+	answered := map[string][][]byte{}
+	requests := map[string][]byte{}
+	for round := range 3 {
+		p := serve()
+		client := w.impatient(p.URL("url"), line)
+		killed := make(chan struct{})
+		for n := 0; ; n++ {
+			if n == 4+3*round {
+				go func() { p.Kill(); close(killed) }()
+			}
+			name := fmt.Sprintf("D-%d-%d", round, n)
+			csr, err := identity.NewCSR(must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)), must(identity.ParseID(name)), identity.CSROptions{})
+			require.NoError(t, err)
+			requests[name] = csr
+			chain, err := client.Issue(t.Context(), csr, ca.IssueOptions{})
+			if err != nil {
+				break
+			}
+			answered[name] = chain
+		}
+		<-killed
+	}
+	require.GreaterOrEqual(t, len(answered), 12)
+	p := serve()
+	for name, chain := range answered {
+		again, err := w.client(p.URL("url"), line).Issue(t.Context(), requests[name], ca.IssueOptions{})
+		require.NoError(t, err)
+		require.Equal(t, chain, again, name)
+		_, err = w.client(p.URL("url"), boss).Revoke(t.Context(), must(identity.ParseID(name)))
+		require.NoError(t, err)
+	}
 }
 
 // Killed in the middle of init, the next init completes it.
@@ -231,7 +287,9 @@ func TestWrongInput(t *testing.T) {
 		"as whom":    {[]string{"revoke", "-ca", "https://x", "A-1"}, "-ca needs -party"},
 		"operators":  {[]string{"serve", "-dir", w.dir, "-operators", "A-WATER"}, "-operators: "},
 		"no https":   {[]string{"crl", "-ca", "http://x", "-roots", w.root}, "want https://HOST:PORT"},
-		"id":         {[]string{"grant", "-dir", w.dir, "-id", "A-WATER"}, "-id: "},
+		"id":         {[]string{"grant", "-dir", w.dir, "-id", "A-WATER"}, "want a platform (P-…) or a registrar (R-…)"},
+		"names":      {[]string{"grant", "-dir", w.dir, "-id", "P-SEMIO", "-names", "D-X"}, "-names is for registrars, and P-SEMIO is a platform"},
+		"hosts":      {[]string{"grant", "-dir", w.dir, "-id", "R-LINE", "-revoke"}, "-hosts and -revoke are for platforms, and R-LINE is a registrar"},
 		"id missing": {[]string{"grant", "-dir", w.dir}, "-id (or SEMIO_ID) is missing"},
 	} {
 		t.Run(name, func(t *testing.T) {

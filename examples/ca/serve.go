@@ -39,7 +39,7 @@ func serve(f *cli.Flags) cli.Action {
 		}
 		s, err := cahttp.New(cahttp.Config{
 			Authority: d.Authority, Hosts: cli.Split(*hosts), Operators: allowed, Logger: t.Log,
-			Grants: func(id identity.PlatformID) (cahttp.Grant, error) {
+			Grants: func(id identity.ID) (cahttp.Grant, error) {
 				all, err := d.grants()
 				return all[id], err
 			},

@@ -16,6 +16,7 @@ import (
 )
 
 func TestLifeOfADevice(t *testing.T) {
+	t.Parallel()
 	w := fieldtest.New(t)
 	dir, sticker := w.Device("D-THERMO-1")
 	received := make(chan appgw.Event, 10_000)
@@ -98,6 +99,7 @@ func TestLifeOfADevice(t *testing.T) {
 }
 
 func TestTextForPeople(t *testing.T) {
+	t.Parallel()
 	w := fieldtest.New(t)
 	dir, sticker := w.Device("D-THERMO-1")
 	received := make(chan appgw.Event, 10_000)

@@ -51,6 +51,7 @@ func TestUsage(t *testing.T) {
 }
 
 func TestDeviceThatDoesNotWakeUp(t *testing.T) {
+	t.Parallel()
 	w, other := fieldtest.New(t), fieldtest.New(t)
 	dir, _ := w.Device("D-THERMO-1")
 	second, _ := w.Device("D-THERMO-2")
@@ -111,6 +112,7 @@ func TestDeviceThatDoesNotWakeUp(t *testing.T) {
 
 // These end by themselves, or with somebody's help: the device waits, and says for what.
 func TestDeviceThatWaits(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		option []fieldtest.Option
 		broker func(w *fieldtest.World) string
@@ -141,6 +143,7 @@ func TestDeviceThatWaits(t *testing.T) {
 
 // The flash is full when the platform's order comes. The device says so and takes the order once there is room.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	w := fieldtest.New(t)
 	dir, sticker := w.Device("D-THERMO-1")
 	app := w.RunApplication("A-WATER", func(c *appgw.Config) {})

@@ -2,6 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -11,12 +17,14 @@ import (
 	"github.com/semio-iot/semio/examples/internal/clitest"
 	"github.com/semio-iot/semio/examples/internal/fieldtest"
 	"github.com/semio-iot/semio/identity"
+	"github.com/semio-iot/semio/identity/party"
 	"github.com/semio-iot/semio/internal/mosquittotest"
 	"github.com/semio-iot/semio/platform/publicbroker"
 )
 
 // TestPublicBroker has an anonymous Mosquitto stand in for the public one.
 func TestPublicBroker(t *testing.T) {
+	t.Parallel()
 	url := mosquittotest.Anonymous(t).URL("mqtt", 0)
 	link := func() *publicbroker.Link {
 		l, err := publicbroker.New(publicbroker.Config{Broker: url})
@@ -44,6 +52,38 @@ func TestPublicBroker(t *testing.T) {
 	require.NoError(t, w.Platform.Retire(t.Context(), sticker.Device))
 	p.Find("what", "retired")
 	require.Equal(t, cli.ExitDone, p.Wait())
+}
+
+// Over TLS, with a server certificate of an authority that is not among the system's.
+func TestPublicBrokerWithRoots(t *testing.T) {
+	t.Parallel()
+	w := fieldtest.New(t, fieldtest.ExpiredServer())
+	dir, _ := w.Device("D-THERMO-1")
+	serve := func(cert tls.Certificate) string {
+		key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
+		require.NoError(t, err)
+		files := map[string][]byte{
+			"server.pem": party.EncodeCertificates(cert.Certificate...),
+			"key.pem":    pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}),
+		}
+		return mosquittotest.Start(t, 1, files, func(dir string, ports []int) string {
+			return fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\ncertfile %[2]s/server.pem\nkeyfile %[2]s/key.pem\n", ports[0], dir)
+		}).URL("mqtts", 0)
+	}
+	roots := filepath.Join(t.TempDir(), "roots.pem")
+	require.NoError(t, os.WriteFile(roots, party.EncodeCertificates(w.Roots[0].Raw), 0o600))
+
+	good := serve(w.Server(w.Authority))
+	p := clitest.Start(t, program, "-unit", dir, "-public", "-v", "-broker", good, "-broker-roots", roots)
+	p.Says("connected to broker")
+	require.Equal(t, cli.ExitInterrupted, p.Stop())
+	p = clitest.Start(t, program, "-unit", dir, "-public", "-broker", good)
+	p.Says("broker's certificate is not trusted: check that the roots")
+	p.Stop()
+	// The device has no clock of its own, but this TLS goes by the machine's.
+	p = clitest.Start(t, program, "-unit", dir, "-public", "-broker", serve(w.Server(w.YearAgo())), "-broker-roots", roots)
+	p.Says("broker's certificate is not valid now: check this machine's clock, then renew the certificate")
+	p.Stop()
 }
 
 func TestPublicBrokerThatIsNone(t *testing.T) {

@@ -7,7 +7,7 @@
 //   - Old sensors that publish in the clear go on beside it, over the same MQTT connection, with -plain.
 //   - /healthz and /metrics include the gateway.
 //
-// Nothing is global, nothing of semio listens or handles signals. README.md of the examples shows how to run it.
+// Nothing is global; nothing of semio listens or handles signals. The README of the examples shows how to run it.
 package main
 
 import (

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -107,19 +108,23 @@ type portal struct {
 	t    *testing.T
 	url  string
 	log  *buffer
-	stop func() // as Ctrl-C does
+	stop func() // as Ctrl-C does, or kill -9 a process
 }
 
-// serve starts the service with the flags that every test has, and more.
+// flags are those that every test has, and more.
+func (w *world) flags(dsn string, more ...string) []string {
+	return append([]string{"serve", "-party", w.party, "-database", dsn, "-listen", "127.0.0.1:0", "-token-file", w.token, "-json"}, more...)
+}
+
+// serve starts the service.
 func (w *world) serve(dsn string, more ...string) *portal {
 	t := w.t
 	ctx, cancel := context.WithCancel(context.Background())
 	r, out := io.Pipe()
 	p := &portal{t: t, log: new(buffer)}
 	ended := make(chan int, 1)
-	args := append([]string{"serve", "-party", w.party, "-database", dsn, "-listen", "127.0.0.1:0", "-token-file", w.token, "-json"}, more...)
 	go func() {
-		ended <- program.Run(ctx, args, cli.IO{Out: out, Err: p.log})
+		ended <- program.Run(ctx, w.flags(dsn, more...), cli.IO{Out: out, Err: p.log})
 		out.Close()
 	}()
 	p.stop = sync.OnceFunc(func() {
@@ -131,23 +136,52 @@ func (w *world) serve(dsn string, more ...string) *portal {
 			require.Fail(t, "the service does not end")
 		}
 	})
-	t.Cleanup(p.stop)
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("service: %s", p.log)
+	p.ready(r)
+	return p
+}
+
+// asService in the environment makes the test's program the service.
+const asService = "SEMIO_TEST_EMBED"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asService) != "" {
+		cli.Main(program)
+	}
+	os.Exit(m.Run())
+}
+
+// spawn starts the service as a process; stop is kill -9.
+func (w *world) spawn(dsn string, more ...string) *portal {
+	p := &portal{t: w.t, log: new(buffer)}
+	cmd := exec.Command(os.Args[0], w.flags(dsn, more...)...)
+	cmd.Env = append(os.Environ(), asService+"=1")
+	cmd.Stderr = p.log
+	out, err := cmd.StdoutPipe()
+	require.NoError(w.t, err)
+	require.NoError(w.t, cmd.Start())
+	p.stop = sync.OnceFunc(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // ended by a signal, which is its error
+	})
+	p.ready(out)
+	return p
+}
+
+// ready reads where the portal is.
+func (p *portal) ready(out io.Reader) {
+	p.t.Cleanup(p.stop)
+	p.t.Cleanup(func() {
+		if p.t.Failed() {
+			p.t.Logf("service: %s", p.log)
 		}
 	})
 	var ready struct {
 		Ready bool   `json:"ready"`
 		URL   string `json:"url"`
 	}
-	if err := json.NewDecoder(r).Decode(&ready); err != nil {
-		ended <- <-ended
-		require.NoError(t, err, "%s", p.log)
-	}
-	require.True(t, ready.Ready)
+	require.NoError(p.t, json.NewDecoder(out).Decode(&ready), "%s", p.log)
+	require.True(p.t, ready.Ready)
 	p.url = ready.URL
-	return p
 }
 
 // do sends a request with the token and returns status and body.

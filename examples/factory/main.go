@@ -31,6 +31,7 @@ var program = cli.Program{
 	Commands: append([]cli.Command{
 		{Name: "run", About: "make a batch of devices, or go on with it", Setup: run},
 		{Name: "reports", About: "print what became of each unit", Setup: reports},
+		{Name: "sticker", About: "print a unit's sticker once more; the device itself knows it", Args: "DEVICE", Setup: sticker},
 	}, partycmd.Commands(identity.RoleRegistrar)...),
 }
 
@@ -43,13 +44,13 @@ func run(f *cli.Flags) cli.Action {
 		dir:      dirFlag(f),
 		party:    partycmd.Flag(f),
 		name:     f.String("name", "D-UNIT", "the devices are called `NAME`-0001, -0002 and so on"),
-		n:        f.Int("n", 0, "`how many` simulated chips the line has in all"),
+		n:        f.Int("n", 0, "`number` of simulated chips that the line has in all"),
 		dumps:    f.String("dumps", "", "`folder` of real power-up dumps: a sub-folder is a chip, a .bin or .hex file in it a power-up"),
-		perChip:  f.Int("per-chip", 1, "with -dumps, how many devices of 1,024 bytes a `chip` gives; each window of its memory is a PUF of its own"),
+		perChip:  f.Int("per-chip", 1, "with -dumps, `number` of devices that a chip gives; each 1,024 bytes of its memory are a PUF of their own"),
 		ca:       f.Required("ca", "`URL` of the certificate authority"),
 		platform: f.Required("platform", "`URL` of the platform's administration"),
-		workers:  f.Int("workers", runtime.NumCPU(), "`how many` units are made at the same time"),
-		patience: f.Duration("patience", time.Minute, "`how long` a server that cannot be reached is tried again"),
+		workers:  f.Int("workers", runtime.NumCPU(), "`number` of units that are made at the same time"),
+		patience: f.Duration("patience", time.Minute, "`time` for which a server that cannot be reached is tried again"),
 	}
 	f.JSON()
 	return l.run

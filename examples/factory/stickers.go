@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,7 +11,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/semio-iot/semio/devicegw"
+	"github.com/semio-iot/semio/examples/internal/cli"
 	"github.com/semio-iot/semio/examples/internal/files"
+	"github.com/semio-iot/semio/examples/internal/unit"
 	"github.com/semio-iot/semio/identity"
 	"github.com/semio-iot/semio/identity/label"
 )
@@ -36,7 +40,7 @@ func (l *line) printSheets(jobs []*job) (int, error) {
 		}
 		s, err := identity.ParseSticker(string(b))
 		if err != nil {
-			return 0, fmt.Errorf("%s: %w", l.stickerFile(j.id), err)
+			return 0, fmt.Errorf("%s: %w; the command sticker writes it anew", l.stickerFile(j.id), err)
 		}
 		if s.Device != j.id {
 			return 0, fmt.Errorf("%s is the sticker of %s", l.stickerFile(j.id), s.Device)
@@ -68,4 +72,36 @@ func (l *line) printSheets(jobs []*job) (int, error) {
 
 func (l *line) sheetFile(i int) string {
 	return filepath.Join(*l.dir, "stickers", fmt.Sprintf("sheet-%03d.png", i+1))
+}
+
+// sticker derives a sticker again: nobody needs to keep it.
+func sticker(f *cli.Flags) cli.Action {
+	l := &line{dir: dirFlag(f)}
+	return func(ctx context.Context, t *cli.Terminal, args []string) error {
+		if len(args) != 1 {
+			return cli.Usage("name one device")
+		}
+		id, err := identity.ParseDeviceID(args[0])
+		if err != nil {
+			return cli.Usage("%v", err)
+		}
+		u, err := unit.Open(filepath.Join(*l.dir, "units", id.String()))
+		if err != nil {
+			return err
+		}
+		defer u.Close()
+		vault, err := u.PowerUp(ctx)
+		if err != nil {
+			return err
+		}
+		defer vault.Close()
+		p, err := devicegw.Produce(ctx, vault, u.NVM, id)
+		if err != nil {
+			return err
+		}
+		if err := files.Write(l.stickerFile(id), []byte(p.Sticker().Encode()+"\n"), true); err != nil {
+			return err
+		}
+		return label.Terminal(t.Out, p.Sticker())
+	}
 }

@@ -6,8 +6,8 @@
 //	ca           its folder: root.key, store            root.pem; crl.pem                request.pem of every party
 //	every party  its folder (identity/party)            request.pem, credential.pem      chain.pem and root.pem from the ca
 //	application  its folder                             credential.pem to the platform   admission.pem from the platform
-//	factory      its folder (a registrar)               FACTORY/units/D-…: the devices   certificates from the ca, admissions from the platform
-//	                                                    FACTORY/stickers: what to print
+//	factory      its folder (a registrar)               LINE/units/D-…: the devices      certificates from the ca, admissions from the platform
+//	                                                    LINE/stickers: what to print
 //	device       its folder (examples/internal/unit)    ciphertext                       everything from the factory
 //
 // Files are PEM, so that they can be mailed; root.pem alone must come by a way that can be trusted. Over the network ca and
@@ -19,7 +19,7 @@
 //	mqtts://PLATFORM:8883    the embedded broker: devices, applications, the platform
 //
 // To write a program: package cli for flags, exit codes, output; partycmd for the commands init, install and show and the flag -party;
-// unit for a device's folder. Flags with the same meaning have the same name everywhere:
+// unit for a device's folder; clitest runs programs in tests. Flags with the same meaning have the same name everywhere:
 //
 //	-party DIR     the party's folder             -unit DIR      a device's folder
 //	-ca URL        the authority                  -platform URL  the platform's administration

@@ -36,15 +36,11 @@ func openCertificate(ctx context.Context, p *party.Party, hosts []string, author
 	}
 	if err == nil {
 		c.now.Store(&have)
-		if c.due() && authority != nil {
-			if err := c.renew(ctx); err != nil {
-				log.Warn("server certificate could not be renewed; the present one still serves", "until", have.Leaf.NotAfter, "err", err)
-			}
-		}
+		c.check(ctx)
 		return c, nil
 	}
 	if authority == nil {
-		return nil, fmt.Errorf("%w\nWith -ca URL the platform asks the authority itself; without, make a request with server-request, and install the answer.", err)
+		return nil, fmt.Errorf("%w: with -ca URL the platform asks the authority itself; without, make a request with server-request, and install the answer", err)
 	}
 	return c, c.renew(ctx)
 }
@@ -95,15 +91,20 @@ func (c *certificate) keep(ctx context.Context) error {
 			return nil
 		case <-time.After(time.Hour):
 		}
-		if !c.due() {
-			continue
-		}
-		err := errors.New("without -ca it is renewed by hand: server-request, and install")
-		if c.authority != nil {
-			err = c.renew(ctx)
-		}
-		if err != nil {
-			c.log.Error("server certificate must be renewed", "until", c.now.Load().Leaf.NotAfter, "err", err)
-		}
+		c.check(ctx)
+	}
+}
+
+// check renews the certificate if that is due.
+func (c *certificate) check(ctx context.Context) {
+	if !c.due() {
+		return
+	}
+	err := errors.New("without -ca it is renewed by hand: server-request, and install")
+	if c.authority != nil {
+		err = c.renew(ctx)
+	}
+	if err != nil {
+		c.log.Error("server certificate must be renewed; the present one still serves", "until", c.now.Load().Leaf.NotAfter, "err", err)
 	}
 }

@@ -104,7 +104,7 @@ func TestServe(t *testing.T) {
 func TestFilesOnly(t *testing.T) {
 	w := newWorld(t)
 	alone := []string{"serve", "-party", w.dir, "-listen", "127.0.0.1:0", "-admin", "127.0.0.1:0", "-operators", "O-ALICE"}
-	require.Contains(t, clitest.Fails(t, program, alone...), "With -ca URL the platform asks the authority itself; without, make a request with server-request")
+	require.Contains(t, clitest.Fails(t, program, alone...), "with -ca URL the platform asks the authority itself; without, make a request with server-request")
 	out := filepath.Join(t.TempDir(), "request.pem")
 	clitest.OK(t, program, "server-request", "-party", w.dir, "-out", out)
 	der, err := party.ReadRequest(out)
@@ -157,6 +157,35 @@ func TestKilled(t *testing.T) {
 	require.Equal(t, cli.ExitInterrupted, p.Stop())
 }
 
+// Killed in the middle of its work: every device whose registration it has answered is in the registry, and the log is whole.
+func TestKilledUnderLoad(t *testing.T) {
+	w := newWorld(t)
+	answered := map[string]bool{}
+	for round := range 3 {
+		p := clitest.Child(t, 0, w.serve()...)
+		url := p.URL("admin")
+		killed := make(chan struct{})
+		for n := 0; ; n++ {
+			if n == 4+3*round {
+				go func() { p.Kill(); close(killed) }()
+			}
+			name := fmt.Sprintf("D-%d-%d", round, n)
+			if w.register(url, name) != nil {
+				break
+			}
+			answered[name] = true
+		}
+		<-killed
+	}
+	require.GreaterOrEqual(t, len(answered), 12)
+	s := clitest.Start(t, program, w.serve()...)
+	listed := clitest.OK(t, program, w.admin(s, "devices")...)
+	for name := range answered {
+		require.Regexp(t, name+` +registered`, listed)
+	}
+	require.NotEmpty(t, clitest.OK(t, program, w.admin(s, "audit")...))
+}
+
 func TestWrongInput(t *testing.T) {
 	w, other := newWorld(t), newWorld(t)
 	fresh := w.Party("P-FRESH").Dir()
@@ -169,7 +198,7 @@ func TestWrongInput(t *testing.T) {
 		args []string
 		want string
 	}{
-		"no folder":            {[]string{"serve", "-party", t.TempDir()}, "The command init makes one; -party names the folder."},
+		"no folder":            {[]string{"serve", "-party", t.TempDir()}, "the command init makes one, and -party names the folder"},
 		"not certified":        {[]string{"serve", "-party", uncertified}, "no certificate yet; have the authority answer request.pem"},
 		"operator's folder":    {[]string{"serve", "-party", w.operator.Dir()}, "is O-ALICE, want platform (P-…): name another folder with -party"},
 		"authority is away":    {w.serve("-party", fresh, "-ca", "https://127.0.0.1:1"), "Nobody listens there: start the server, or correct host and port."},

@@ -46,7 +46,7 @@ func serve(f *cli.Flags) cli.Action {
 		prefix:    f.String("prefix", "", "`topic prefix`, for life; default "+defaultPrefix+", with -public a random one"),
 		claim:     f.String("claim", "required", "`rule` for the sticker's claim code: required, registered (where the device has one), never"),
 		ca:        f.String("ca", "", "`URL` of the certificate authority: for server certificates, revocations and their list"),
-		every:     f.Duration("crl-every", 15*time.Second, "`how often` to look for a new revocation list at the authority"),
+		every:     f.Duration("crl-every", 15*time.Second, "`time` between looks for a new revocation list at the authority"),
 		operators: f.String("operators", "", "`names` of the operators, parted by commas, who may administer the platform"),
 	}
 	f.JSON()

@@ -7,6 +7,8 @@ import (
 	"image/color"
 	"image/png"
 
+	"rsc.io/qr"
+
 	"github.com/semio-iot/semio/identity"
 )
 
@@ -20,10 +22,12 @@ type Options struct {
 
 // PNG returns the sticker as a black and white image.
 func PNG(s identity.Sticker, o Options) ([]byte, error) {
-	img, err := draw(s, o)
+	d, err := layout(s, o)
 	if err != nil {
 		return nil, err
 	}
+	img := canvas(d.width, d.height)
+	d.paint(img, image.Point{})
 	var b bytes.Buffer
 	if err := png.Encode(&b, img); err != nil {
 		return nil, fmt.Errorf("label: %w", err)
@@ -31,60 +35,76 @@ func PNG(s identity.Sticker, o Options) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-func draw(s identity.Sticker, o Options) (*image.Paletted, error) {
+// drawing is a sticker laid out: what is where, in pixels.
+type drawing struct {
+	code          *qr.Code
+	text          []string
+	scale, dot    int
+	side          int // of the code with its border
+	width, height int
+}
+
+func layout(s identity.Sticker, o Options) (drawing, error) {
 	if o.Scale == 0 {
 		o.Scale = 8
 	}
 	if o.Scale < 1 || o.Scale > 64 {
-		return nil, fmt.Errorf("label: scale %d, want 1 to 64", o.Scale)
+		return drawing{}, fmt.Errorf("label: scale %d, want 1 to 64", o.Scale)
 	}
 	code, err := encode(s)
 	if err != nil {
-		return nil, err
+		return drawing{}, err
 	}
-	var text []string
+	d := drawing{code: code, scale: o.Scale, side: (code.Size + 2*quiet) * o.Scale}
 	if !o.NoText {
-		text = lines(s)
+		d.text = lines(s)
 	}
 	// The text is drawn in dots of half a module at most: the longest line has 41 characters of 6 dots.
-	side := (code.Size + 2*quiet) * o.Scale
-	dot := max(1, o.Scale/2)
-	for _, l := range text {
-		for dot > 1 && len(l)*advance*dot > side-2*o.Scale {
-			dot--
+	d.dot = max(1, o.Scale/2)
+	for _, l := range d.text {
+		for d.dot > 1 && len(l)*advance*d.dot > d.side-2*o.Scale {
+			d.dot--
 		}
 	}
-	width := side
-	for _, l := range text {
-		width = max(width, len(l)*advance*dot)
+	d.width, d.height = d.side, d.side+len(d.text)*lineHeight*d.dot
+	for _, l := range d.text {
+		d.width = max(d.width, len(l)*advance*d.dot)
 	}
-	img := image.NewPaletted(image.Rect(0, 0, width, side+len(text)*lineHeight*dot), color.Palette{color.White, color.Black})
+	return d, nil
+}
+
+// paint draws with the upper left corner at a point of the image.
+func (d drawing) paint(img *image.Paletted, at image.Point) {
 	fill := func(x, y, size int) {
 		for dy := range size {
 			for dx := range size {
-				img.SetColorIndex(x+dx, y+dy, 1)
+				img.SetColorIndex(at.X+x+dx, at.Y+y+dy, 1)
 			}
 		}
 	}
-	left := (width - side) / 2
-	for y := range code.Size {
-		for x := range code.Size {
-			if code.Black(x, y) {
-				fill(left+(x+quiet)*o.Scale, (y+quiet)*o.Scale, o.Scale)
+	left := (d.width - d.side) / 2
+	for y := range d.code.Size {
+		for x := range d.code.Size {
+			if d.code.Black(x, y) {
+				fill(left+(x+quiet)*d.scale, (y+quiet)*d.scale, d.scale)
 			}
 		}
 	}
-	for i, l := range text {
-		x0 := (width - len(l)*advance*dot) / 2
+	for i, l := range d.text {
+		x0 := (d.width - len(l)*advance*d.dot) / 2
 		for j := range len(l) {
 			for y, row := range glyph(l[j]) {
 				for x := range glyphWidth {
 					if row>>(glyphWidth-1-x)&1 == 1 {
-						fill(x0+(j*advance+x)*dot, side+(i*lineHeight+y)*dot, dot)
+						fill(x0+(j*advance+x)*d.dot, d.side+(i*lineHeight+y)*d.dot, d.dot)
 					}
 				}
 			}
 		}
 	}
-	return img, nil
+}
+
+// canvas is a white image.
+func canvas(width, height int) *image.Paletted {
+	return image.NewPaletted(image.Rect(0, 0, width, height), color.Palette{color.White, color.Black})
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"image"
-	"image/color"
 	"image/png"
 
 	"github.com/semio-iot/semio/identity"
@@ -27,15 +26,15 @@ func Sheets(stickers []identity.Sticker, o Options) (pages [][]byte, err error) 
 	if len(stickers) == 0 {
 		return nil, errors.New("label: no stickers for a sheet")
 	}
-	var labels []*image.Paletted
+	var labels []drawing
 	cell := image.Point{}
 	for _, s := range stickers {
-		img, err := draw(s, o)
+		d, err := layout(s, o)
 		if err != nil {
 			return nil, err
 		}
-		labels = append(labels, img)
-		cell.X, cell.Y = max(cell.X, img.Bounds().Dx()+gap), max(cell.Y, img.Bounds().Dy()+gap)
+		labels = append(labels, d)
+		cell.X, cell.Y = max(cell.X, d.width+gap), max(cell.Y, d.height+gap)
 	}
 	columns, rows := (sheetWidth-2*margin)/cell.X, (sheetHeight-2*margin)/cell.Y
 	if columns == 0 || rows == 0 {
@@ -52,15 +51,11 @@ func Sheets(stickers []identity.Sticker, o Options) (pages [][]byte, err error) 
 	return pages, nil
 }
 
-func sheet(labels []*image.Paletted, cell image.Point, columns int) ([]byte, error) {
-	page := image.NewPaletted(image.Rect(0, 0, sheetWidth, sheetHeight), color.Palette{color.White, color.Black})
-	for i, l := range labels {
+func sheet(labels []drawing, cell image.Point, columns int) ([]byte, error) {
+	page := canvas(sheetWidth, sheetHeight)
+	for i, d := range labels {
 		at := image.Pt(margin+i%columns*cell.X, margin+i/columns*cell.Y)
-		size := l.Bounds().Size()
-		inner := at.Add(cell.Sub(size).Div(2))
-		for y := range size.Y {
-			copy(page.Pix[page.PixOffset(inner.X, inner.Y+y):], l.Pix[y*l.Stride:y*l.Stride+size.X])
-		}
+		d.paint(page, at.Add(cell.Sub(image.Pt(d.width, d.height)).Div(2)))
 		dots(page, image.Rectangle{at, at.Add(cell)})
 	}
 	var b bytes.Buffer

@@ -219,9 +219,9 @@ func (p *Party) Secret(name string) ([]byte, error) {
 	}
 	path := p.path(name + ".secret")
 	if err := private(path); errors.Is(err, fs.ErrNotExist) {
-		b := make([]byte, secretSize)
-		rand.Read(b) // never fails since Go 1.24
-		return b, atomicfile.Write(path, b, 0o600)
+		if err := createSecret(path); err != nil {
+			return nil, err
+		}
 	} else if err != nil {
 		return nil, err
 	}
@@ -233,6 +233,23 @@ func (p *Party) Secret(name string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w: %d bytes, want %d", path, ErrFile, len(b), secretSize)
 	}
 	return b, nil
+}
+
+// createSecret makes the file in one step, and leaves one that is there: of two processes that begin at once one would otherwise
+// encrypt under a key that the other has replaced.
+func createSecret(path string) error {
+	b := make([]byte, secretSize)
+	defer clear(b)
+	rand.Read(b) // never fails since Go 1.24
+	temp := path + "." + rand.Text()
+	defer os.Remove(temp) // a leftover is a key of nothing
+	if err := atomicfile.Write(temp, b, 0o600); err != nil {
+		return err
+	}
+	if err := os.Link(temp, path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return (atomicfile.OS{}).SyncDir(filepath.Dir(path))
 }
 
 // Admission is what the platform returned when it admitted the application. Whoever uses it verifies it.

@@ -5,11 +5,16 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/hex"
 	"fmt"
 	"io/fs"
+	"log/slog"
+	"math/big"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -235,6 +240,28 @@ func TestAdmissionAndSecrets(t *testing.T) {
 	require.ErrorIs(t, err, party.ErrFile)
 }
 
+// Whoever begins at the same time has the same secret, and nothing else is left in the folder.
+func TestSecretIsMadeOnce(t *testing.T) {
+	p := create(t, "A-WATER")
+	got := make([][]byte, 16)
+	var all sync.WaitGroup
+	for i := range got {
+		all.Go(func() {
+			var err error
+			if got[i], err = p.Secret("store"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	for _, b := range got {
+		require.Equal(t, read(t, p.Dir(), "store.secret"), b)
+	}
+	left, err := filepath.Glob(filepath.Join(p.Dir(), "store.secret*"))
+	require.NoError(t, err)
+	require.Len(t, left, 1)
+}
+
 func TestServer(t *testing.T) {
 	authority, roots := newCA(t, nil)
 	p := create(t, "P-SEMIO")
@@ -272,8 +299,13 @@ func TestNothingPrints(t *testing.T) {
 	p := create(t, "A-WATER")
 	key, err := party.ReadKey(filepath.Join(p.Dir(), "signing.key"))
 	require.NoError(t, err)
-	for _, s := range []string{fmt.Sprintf("%v", p), fmt.Sprintf("%+v", p), fmt.Sprintf("%#v", p), fmt.Sprintf("%v", *p), fmt.Sprintf("%#v", *p)} {
-		require.NotContains(t, s, key.D.String())
+	raw, err := key.Bytes()
+	require.NoError(t, err)
+	var log strings.Builder
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("party", "pointer", p, "value", *p)
+	for _, s := range []string{log.String(), fmt.Sprintf("%v", p), fmt.Sprintf("%+v", p), fmt.Sprintf("%#v", p), fmt.Sprintf("%v", *p), fmt.Sprintf("%#v", *p)} {
+		require.NotContains(t, s, new(big.Int).SetBytes(raw).String())
+		require.NotContains(t, s, hex.EncodeToString(raw))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/cipher"
 	"crypto/ecdh"
 	"crypto/hmac"
+	"crypto/mlkem"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -154,6 +155,30 @@ func bareP256(a, b *ecdh.PrivateKey) error {
 		if subtle.ConstantTimeCompare(one, other) != 1 {
 			return errMismatch
 		}
+	}
+	return nil
+}
+
+// bareKEM is bareP256 and one encapsulation to a fresh key of ML-KEM-768: what suites 0x03 and 0x04 rest on.
+func bareKEM(a, b *ecdh.PrivateKey) error {
+	if err := bareP256(a, b); err != nil {
+		return err
+	}
+	own, err := mlkem.GenerateKey768()
+	if err != nil {
+		return err
+	}
+	other, err := mlkem.NewEncapsulationKey768(own.EncapsulationKey().Bytes())
+	if err != nil {
+		return err
+	}
+	one, ciphertext := other.Encapsulate()
+	two, err := own.Decapsulate(ciphertext)
+	if err != nil {
+		return err
+	}
+	if subtle.ConstantTimeCompare(one, two) != 1 {
+		return errMismatch
 	}
 	return nil
 }

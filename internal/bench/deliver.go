@@ -51,7 +51,7 @@ type stream struct {
 // both, and the reader asks the kernel for as much as there is.
 func framed(near, far net.Conn, c channel) stream {
 	in := bufio.NewReaderSize(far, 2*maxSize)
-	out, record := make([]byte, 0, maxSize+room), make([]byte, maxSize+room)
+	out := make([]byte, 0, maxSize+room)
 	s := stream{ready: func(int) error { return nil }}
 	if c != nil {
 		s.ready = c.ready
@@ -72,22 +72,28 @@ func framed(near, far net.Conn, c channel) stream {
 		return err
 	}
 	s.receive = func(msg []byte) error {
-		var length [4]byte
-		if _, err := io.ReadFull(in, length[:]); err != nil {
+		length, err := in.Peek(4)
+		if err != nil {
 			return err
 		}
-		n := binary.BigEndian.Uint32(length[:])
-		if int(n) > len(record) {
+		n := int(binary.BigEndian.Uint32(length))
+		if n > maxSize+room {
 			return fmt.Errorf("a record of %d bytes", n)
 		}
+		// A record is opened where the reader has it, as TLS does, and not copied first.
+		whole, err := in.Peek(4 + n)
+		if err != nil {
+			return err
+		}
+		var got []byte
 		if c == nil {
-			_, err := io.ReadFull(in, msg)
-			return err
+			got = append(msg[:0], whole[4:]...)
+		} else {
+			got, err = c.open(msg[:0], whole[4:])
 		}
-		if _, err := io.ReadFull(in, record[:n]); err != nil {
-			return err
+		if _, discarded := in.Discard(len(whole)); err == nil {
+			err = discarded
 		}
-		got, err := c.open(msg[:0], record[:n])
 		if err == nil && len(got) != len(msg) {
 			err = errMismatch
 		}

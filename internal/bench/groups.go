@@ -53,7 +53,7 @@ func Groups() ([]Group, error) {
 // channels are the contenders that seal and open, ours first.
 func channels(tlsName string) []named {
 	var out []named
-	for _, s := range suites() {
+	for _, s := range sealers() {
 		out = append(out, named{suiteName(s), true, func(m *members) (channel, error) { return newSession(m, s) }})
 	}
 	return append(out,
@@ -77,7 +77,7 @@ func deliveries(m *members, t transport, size int, tlsName string) (cases []*Cas
 		}
 		cases = append(cases, c)
 	}
-	for _, s := range suites() {
+	for _, s := range sealers() {
 		add(suiteName(s), true, func(near, far net.Conn) (stream, error) {
 			c, err := newSession(m, s)
 			return framed(near, far, c), err
@@ -105,6 +105,7 @@ func handshakes(m *members) (cases []*Case, err error) {
 		return nil, fmt.Errorf("open Noise: %w", err)
 	}
 	add("bare P-256, 2 keys + 6 DH", false, func() error { return bareP256(m.device.key, m.app.key) })
+	add("bare P-256 and ML-KEM-768", false, func() error { return bareKEM(m.device.key, m.app.key) })
 	add("Noise KK 25519", false, func() error { _, _, err := pair.handshake(); return err })
 	add("TLS 1.3 P-256, both certified", false, func() error { return tlsHandshake(m) })
 	return cases, nil

@@ -90,7 +90,7 @@ func (c *Client) patiently(ctx context.Context, try func() error) error {
 	began := time.Now()
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
 		err := try()
-		if !away(err) || time.Since(began) >= c.Patience {
+		if !away(err) || ctx.Err() != nil || time.Since(began) >= c.Patience {
 			return err
 		}
 		select {
@@ -105,11 +105,14 @@ func (c *Client) patiently(ctx context.Context, try func() error) error {
 func away(err error) bool {
 	var op *net.OpError
 	var dns *net.DNSError
+	var late net.Error
 	switch {
 	case errors.Is(err, ErrUnauthenticated):
 		return false
 	case errors.As(err, &dns):
 		return dns.IsTemporary || dns.IsTimeout
+	case errors.As(err, &late) && late.Timeout():
+		return true
 	case errors.As(err, &op), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return true
 	}

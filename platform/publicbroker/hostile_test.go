@@ -30,8 +30,8 @@ const (
 
 // attackLeast is what happens at least.
 var attackLeast = map[string]int{
-	"replay": 20, "reorder": 20, "mutate": 20, "misdirect": 20, "reflect": 20, "random": 20, "splice": 20,
-	"plant retained": 20, "delete retained": 20, "take over": 2 * parties,
+	"replay": 50, "reorder": 50, "mutate": 50, "misdirect": 50, "reflect": 50, "random": 50, "splice": 50,
+	"plant retained": 50, "delete retained": 50, "take over": 2 * parties,
 }
 
 // Somebody with full access to an anonymous broker reads, replays, changes, reorders and misdirects everything, plants and deletes retained
@@ -138,16 +138,17 @@ func TestHostileBroker(t *testing.T) {
 		require.False(t, e.Seq > quiet && e.Kind != registry.KindOrderDone, "the platform was brought to: %s", e.Kind)
 	}
 
-	// The attack took place, and everybody noticed.
+	// The attack took place, and was noticed.
 	require.True(t, evil.enough(attackLeast), "%v", evil.done)
 	require.NotZero(t, w.refused(), "forged requests to the platform")
-	for _, app := range []*application{water, heat} {
-		require.NotZero(t, app.Health().Counters.RecordsRefused)
-	}
+	require.NotZero(t, water.Health().Counters.RecordsRefused+heat.Health().Counters.RecordsRefused, "forged records to the applications")
+	// A single device may have been offline, thrown out as it was, whenever something came for it.
+	refused := uint64(0)
 	for _, d := range devices {
 		s := d.Gateway.Status().Records
-		require.NotZero(t, s.Malformed+s.BadTag+s.BadMAC+s.Replayed+s.UnknownSession+s.OwnDirection, "%s", d.ID)
+		refused += s.Malformed + s.BadTag + s.BadMAC + s.WrongBinding + s.OwnDirection + s.UnknownSession + s.NotExpected + s.Replayed + s.StaleEpoch
 	}
+	require.NotZero(t, refused, "forged records to the devices")
 
 	// Life goes on: a command, a change of owner, a new device, an end of life.
 	d := devices[0]

@@ -15,14 +15,14 @@ func cast(t *testing.T) *adversary.Cast {
 }
 
 func TestNothingBreaks(t *testing.T) {
-	s, err := adversary.Run(cast(t), 1, 0, 60_000, adversary.Faults{}, nil)
+	s, err := adversary.Run(cast(t), 1, 0, 40_000, adversary.Faults{}, nil)
 	require.NoError(t, err)
 	t.Logf("%+v", s)
 	for name, n := range map[string]int{
 		"delivered": s.Delivered, "early": s.Early, "established": s.Established, "refused": s.Refused, "crashes": s.Crashes, "restores": s.Restores,
 		"challenged": s.Challenged, "requests": s.Requests, "forged": s.Forged, "returns": s.Returns,
 	} {
-		require.Greater(t, n, 20, "%s: a run that does not come to it shows nothing about it", name)
+		require.Greater(t, n, 10, "%s: a run that does not come to it shows nothing about it", name)
 	}
 }
 

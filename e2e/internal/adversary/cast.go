@@ -16,6 +16,7 @@ import (
 type party struct {
 	verified *identity.Verified
 	key      *ecdh.PrivateKey
+	signer   *ecdsa.PrivateKey
 }
 
 // Cast is a device, an application and a platform, certified by one authority. It serves any number of worlds.
@@ -51,8 +52,7 @@ func enlist(authority *ca.Authority, verifier *identity.Verifier, name string) (
 	if err != nil {
 		return p, err
 	}
-	signer, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
+	if p.signer, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 		return p, err
 	}
 	if p.key, err = ecdh.P256().GenerateKey(rand.Reader); err != nil {
@@ -62,7 +62,7 @@ func enlist(authority *ca.Authority, verifier *identity.Verifier, name string) (
 	if id.Role() == identity.RoleDevice {
 		options.HelperHash = [32]byte{1}
 	}
-	csr, err := identity.NewCSR(signer, id, options)
+	csr, err := identity.NewCSR(p.signer, id, options)
 	if err != nil {
 		return p, err
 	}
@@ -70,7 +70,7 @@ func enlist(authority *ca.Authority, verifier *identity.Verifier, name string) (
 	if err != nil {
 		return p, err
 	}
-	endorsement, err := identity.Endorse(signer, chain[0], p.key.PublicKey(), identity.EndorseOptions{Generation: 1})
+	endorsement, err := identity.Endorse(p.signer, chain[0], p.key.PublicKey(), identity.EndorseOptions{Generation: 1})
 	if err != nil {
 		return p, err
 	}

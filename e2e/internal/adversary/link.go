@@ -2,6 +2,7 @@ package adversary
 
 import (
 	"bytes"
+	"crypto/ecdh"
 	"fmt"
 	"strings"
 	"time"
@@ -35,6 +36,7 @@ type link struct {
 	terms   terms
 	ends    [2]*end
 	thief   *thief
+	shelf   *shelf // of the application in a session binding of ProfileEphemeral
 
 	sent     [2]map[[32]byte]struct{} // digests of what each end has sent
 	messages map[string]*message
@@ -68,6 +70,9 @@ func newLink(w *World, index int, oneShot bool, t terms, a, b party) (*link, err
 	}
 	binding := e2e.NewBindingID()
 	parties := [2]party{a, b}
+	if !oneShot && t.profile == e2e.ProfileEphemeral && t.prekeys {
+		l.shelf = &shelf{owner: b, keys: map[uint32]*ecdh.PrivateKey{}}
+	}
 	for i := range parties {
 		l.sent[i] = map[[32]byte]struct{}{}
 		e := &end{party: parties[i], store: &store{faults: &w.faults, clock: w.clock}}
@@ -75,7 +80,16 @@ func newLink(w *World, index int, oneShot bool, t terms, a, b party) (*link, err
 			Self: parties[i].verified, Key: parties[i].key, Remote: parties[1-i].verified, Binding: binding, PSK: t.psk, RequirePSK: !t.psk.IsZero(),
 			Profile: t.profile, Suites: t.suites[i], Windowed: t.windowed[i], Limits: t.limits, Epochs: e.store,
 		}
-		e.open = func() (*e2e.Peer, error) { return e2e.NewPeer(cfg) }
+		if l.shelf != nil && i == 1 {
+			cfg.Prekeys, cfg.RequirePrekey = l.shelf, t.requirePrekey
+		}
+		e.open = func() (*e2e.Peer, error) {
+			p, err := e2e.NewPeer(cfg)
+			if err == nil && i == 0 {
+				err = l.usePrekey(p)
+			}
+			return p, err
+		}
 		if err := e.boot(); err != nil {
 			return nil, err
 		}
@@ -141,15 +155,15 @@ func (l *link) start(side int) error {
 	if l.oneShot {
 		return l.request(side)
 	}
-	var early []byte
-	if l.w.choose.Choose(2) == 0 {
-		early = []byte(l.write(side, e2e.SessionID{}))
-	}
-	return l.initiate(side, early)
+	return l.initiate(side, l.w.choose.Choose(2) == 0)
 }
 
-func (l *link) initiate(side int, early []byte) error {
+func (l *link) initiate(side int, withEarly bool) error {
 	e := l.ends[side]
+	var early []byte
+	if withEarly && e.peer.EarlyDataReady(l.w.now) {
+		early = []byte(l.write(side, e2e.SessionID{}))
+	}
 	var record []byte
 	var err error
 	if !l.w.alive(e, func() { record, err = e.peer.Initiate(l.w.now, early) }) {
@@ -323,7 +337,7 @@ func (l *link) comeBack(from int) error {
 	if l.oneShot {
 		return l.comeBackOneShot()
 	}
-	if err := l.initiate(from, []byte(l.write(from, e2e.SessionID{}))); err != nil {
+	if err := l.initiate(from, true); err != nil {
 		return err
 	}
 	if err := l.settle(); err != nil {

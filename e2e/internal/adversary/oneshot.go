@@ -7,7 +7,7 @@ import (
 	"github.com/semio-iot/semio/e2e"
 )
 
-const maxExchanges = 3 // under way at a requester
+const maxExchanges = 2 // under way at a requester
 
 // exchange is a requester's.
 type exchange struct {

@@ -109,6 +109,12 @@ func (h *thief) initiate() error {
 		ahead = 1 << 31
 	}
 	h.store.now.next = max(h.store.now.next, l.ends[h.victim].store.now.seen) + ahead
+	if s := l.shelf; s != nil && h.victim == 1 && len(s.bundles) > 0 && w.choose.Choose(2) == 0 {
+		// The bundles are public; the agreement of the device's key with one is not.
+		if err := h.peer.UsePrekey(s.bundles[len(s.bundles)-1]); err != nil {
+			return violation(RuleAPI, "the thief cannot use a prekey: %v", err)
+		}
+	}
 	l.number++
 	early := fmt.Sprintf("forged %d", l.number)
 	init, err := h.peer.Initiate(w.now, []byte(early))
@@ -136,6 +142,9 @@ func (h *thief) accepted(to int, record []byte, ev e2e.Event) error {
 	l := h.l
 	if !l.terms.knowsPSK {
 		return violation(RuleThief, "%s took his INIT, without the pre-shared key", l.name(to))
+	}
+	if ev.Kind == e2e.KindEarlyData && to == 1 && l.shelf != nil && l.terms.requirePrekey {
+		return violation(RuleThief, "%s, which requires prekeys, took early data of his", l.name(to))
 	}
 	h.heard = true
 	l.w.stats.Forged++

@@ -77,7 +77,7 @@ func NewWorld(cast *Cast, choose Chooser, faults Faults) (*World, error) {
 	}
 	w.stop = seam.Watch(watcher)
 	a, b := cast.device, cast.app
-	oneShot := choose.Choose(5) == 0
+	oneShot := choose.Choose(8) == 0
 	if oneShot {
 		b = cast.platform
 		if choose.Choose(2) == 0 {
@@ -104,6 +104,9 @@ type terms struct {
 	suites   [2][]e2e.Suite
 	windowed [2]bool
 	limits   e2e.Limits
+
+	prekeys, requirePrekey bool // of the application
+
 	thief    int  // whose agreement key was stolen; -1: nobody's
 	knowsPSK bool // the thief does, or there is none
 }
@@ -136,6 +139,7 @@ func (w *World) terms() terms {
 	case 1:
 		t.limits = e2e.Limits{MaxAge: time.Hour, Linger: time.Minute}
 	}
+	t.prekeys, t.requirePrekey = w.choose.Choose(2) == 0, w.choose.Choose(2) == 0
 	if n := w.choose.Choose(4); n < 2 {
 		t.thief, t.knowsPSK = n, t.psk.IsZero() || w.choose.Choose(2) == 0
 	}
@@ -175,9 +179,9 @@ func (w *World) Step() (err error) {
 	}
 	side := w.choose.Choose(2)
 	switch op := w.choose.Choose(64); {
-	case op < 14:
+	case op < 15:
 		err = l.speak(side)
-	case op < 18:
+	case op < 17:
 		err = l.start(side)
 	case op < 33:
 		err = w.deliver(w.next())
@@ -199,6 +203,8 @@ func (w *World) Step() (err error) {
 		if s, ok := w.any(); ok {
 			err = w.give(w.links[1-s.link], w.choose.Choose(2), s.record)
 		}
+	case op == 53:
+		err = l.prekeys()
 	case op < 55:
 		w.now = w.now.Add(time.Duration(1+w.choose.Choose(90)) * time.Second)
 	case op == 55:

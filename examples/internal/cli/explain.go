@@ -50,7 +50,7 @@ func hint(err error) string {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return "Another program listens there: end it, or choose another address."
 	case errors.Is(err, fs.ErrPermission):
-		return "Run it as the user who owns the files."
+		return "Run it as the user who owns the files; to listen on a port below 1024 takes more rights."
 	}
 	var dns *net.DNSError
 	if errors.As(err, &dns) {

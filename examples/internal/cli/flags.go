@@ -97,7 +97,8 @@ func (f *Flags) help() {
 	if f.command.Detail != "" {
 		about += "\n\n" + f.command.Detail
 	}
-	fmt.Fprintf(w, "Usage: %s [flags] %s\n\n%s\n\nFlags, and the environment variables that stand in for them:\n", f.Name(), f.command.Args, about)
+	fmt.Fprintf(w, "Usage: %s\n\n%s\n\nFlags, and the environment variables that stand in for them:\n",
+		strings.TrimSpace(f.Name()+" [flags] "+f.command.Args), about)
 	f.VisitAll(func(fl *flag.Flag) {
 		value, usage := flag.UnquoteUsage(fl)
 		if value != "" {

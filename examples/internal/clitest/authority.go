@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,26 +31,38 @@ type Authority struct {
 	URL   string
 	Roots []*x509.Certificate
 
-	t testing.TB
+	t    testing.TB
+	skew atomic.Int64
 }
+
+// SetSkew sets by how much its clock is off.
+func (a *Authority) SetSkew(d time.Duration) { a.skew.Store(int64(d)) }
 
 // NewAuthority starts one. Its clock is off by skew.
 func NewAuthority(t testing.TB, skew time.Duration) *Authority {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
-	now := func() time.Time { return time.Now().Add(skew) }
 	a := &Authority{t: t}
+	a.SetSkew(skew)
+	now := func() time.Time { return time.Now().Add(time.Duration(a.skew.Load())) }
 	a.Authority, err = ca.New(ca.Config{Name: "Test CA", Signer: key, Store: new(ca.MemStore), Now: now})
 	require.NoError(t, err)
 	a.Roots = []*x509.Certificate{a.Certificate()}
-	s, err := cahttp.New(cahttp.Config{Authority: a.Authority, Hosts: []string{"127.0.0.1"}, Grants: func(identity.PlatformID) (cahttp.Grant, error) {
+	a.URL = a.Serve()
+	return a
+}
+
+// Serve starts a server of the authority, one more, which ends with the test.
+func (a *Authority) Serve() (url string) {
+	t := a.t
+	t.Helper()
+	s, err := cahttp.New(cahttp.Config{Authority: a.Authority, Hosts: []string{"127.0.0.1"}, Grants: func(identity.ID) (cahttp.Grant, error) {
 		return cahttp.Grant{Hosts: []string{"127.0.0.1", "localhost"}, Revoke: true}, nil
 	}})
 	require.NoError(t, err)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	a.URL = "https://" + ln.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(ctx, ln) }()
@@ -57,7 +70,7 @@ func NewAuthority(t testing.TB, skew time.Duration) *Authority {
 		cancel()
 		require.NoError(t, <-ended)
 	})
-	return a
+	return "https://" + ln.Addr().String()
 }
 
 // Party makes a party in a folder of its own.

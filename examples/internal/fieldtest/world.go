@@ -56,20 +56,16 @@ func ExpiredServer() Option { return func(w *World) { w.expired = true } }
 func New(t *testing.T, options ...Option) *World {
 	w := newWorld(t, options)
 	p := w.Party("P-SEMIO")
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
 	issuer := w.Authority
 	if w.expired {
-		issuer = w.yearAgo()
+		issuer = w.YearAgo()
 	}
-	chain, err := issuer.IssueServer(key.Public(), p.ID(), []string{"localhost", "127.0.0.1"})
-	require.NoError(t, err)
 	verifier, err := p.Verifier()
 	require.NoError(t, err)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	b, err := broker.New(broker.Config{
-		Cert: tls.Certificate{Certificate: chain, PrivateKey: key}, Verifier: verifier, Authorizer: authorizer{w}, Listener: l,
+		Cert: w.Server(issuer), Verifier: verifier, Authorizer: authorizer{w}, Listener: l,
 	})
 	require.NoError(t, err)
 	w.URL = b.URL()
@@ -98,7 +94,7 @@ func newWorld(t *testing.T, options []Option) *World {
 	require.NoError(t, err)
 	w.caConfig = ca.Config{Name: "Test CA", Signer: key, Store: store}
 	if w.expired {
-		w.yearAgo() // the root is as old
+		w.YearAgo() // the root is as old
 	}
 	w.Authority, err = ca.New(w.caConfig)
 	require.NoError(t, err)
@@ -118,15 +114,26 @@ func (w *World) startPlatform(p *party.Party, cfg platform.Config) {
 	w.run(w.Platform.Run)
 }
 
+// Server is a certificate of the authority for a server on loopback.
+func (w *World) Server(issuer *ca.Authority) tls.Certificate {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(w.t, err)
+	id, err := identity.ParseID("P-SEMIO")
+	require.NoError(w.t, err)
+	chain, err := issuer.IssueServer(key.Public(), id, []string{"localhost", "127.0.0.1"})
+	require.NoError(w.t, err)
+	return tls.Certificate{Certificate: chain, PrivateKey: key}
+}
+
 // Expired is a certificate chain for the request whose time is over. The world is one with ExpiredServer, whose root is as old.
 func (w *World) Expired(request []byte) [][]byte {
-	chain, err := w.yearAgo().Issue(request, ca.IssueOptions{})
+	chain, err := w.YearAgo().Issue(request, ca.IssueOptions{})
 	require.NoError(w.t, err)
 	return chain
 }
 
-// yearAgo is the authority with a clock that is more than a year late.
-func (w *World) yearAgo() *ca.Authority {
+// YearAgo is the authority with a clock that is more than a year late. The world is one with ExpiredServer, whose root is as old.
+func (w *World) YearAgo() *ca.Authority {
 	cfg := w.caConfig
 	cfg.Now = func() time.Time { return time.Now().AddDate(-1, -1, 0) }
 	a, err := ca.New(cfg)

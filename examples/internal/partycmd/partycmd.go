@@ -188,7 +188,7 @@ func show(roles []identity.Role) func(*cli.Flags) cli.Action {
 // hint says which commands these programs have for what package party asks for.
 func hint(err error) error {
 	if errors.Is(err, party.ErrNone) {
-		return fmt.Errorf("%w\nThe command init makes one; -party names the folder.", err)
+		return fmt.Errorf("%w: the command init makes one, and -party names the folder", err)
 	}
 	return err
 }

@@ -43,7 +43,10 @@ func newWorld(t *testing.T) *world {
 	require.NoError(t, err)
 	s, err := cahttp.New(cahttp.Config{
 		Authority: authority, Hosts: []string{"localhost", "127.0.0.1"}, Operators: []identity.OperatorID{boss},
-		Grants: func(id identity.PlatformID) (cahttp.Grant, error) {
+		Grants: func(id identity.ID) (cahttp.Grant, error) {
+			if id.String() == "R-THERMO" {
+				return cahttp.Grant{Names: []string{"D-THERMO-", "D-OLD-"}, Revoke: true}, nil
+			}
 			if id.String() == "P-GOOD" {
 				return cahttp.Grant{Hosts: []string{"localhost", "127.0.0.1"}, Revoke: true}, nil
 			}
@@ -108,6 +111,7 @@ func csr(t *testing.T, name string) []byte {
 func TestWhoMayAskWhat(t *testing.T) {
 	w := newWorld(t)
 	boss, other := w.party("O-BOSS"), w.party("O-OTHER")
+	thermo := w.party("R-THERMO")
 	line, good, bad, app := w.party("R-LINE"), w.party("P-GOOD"), w.party("P-BAD"), w.party("A-WATER")
 	serverCSR := func(p *party.Party, hosts ...string) []byte {
 		der, err := p.ServerRequest(hosts)
@@ -153,6 +157,10 @@ func TestWhoMayAskWhat(t *testing.T) {
 		{"anybody: revoke", nil, revoke("A-WATER"), cahttp.ErrUnauthenticated},
 		{"registrar: device", line, issue("D-1"), nil},
 		{"registrar: another device of the name", line, issue("D-1"), ca.ErrOtherKey},
+		{"registrar of some names: device", thermo, issue("D-THERMO-1"), nil},
+		{"registrar of some names: another one", thermo, issue("D-VALVE-1"), cahttp.ErrForbidden},
+		{"registrar of some names: nearly", thermo, issue("D-THERMO"), cahttp.ErrForbidden},
+		{"registrar of some names: revoke", thermo, revoke("D-THERMO-1"), cahttp.ErrForbidden},
 		{"registrar: application", line, issue("A-EVIL"), cahttp.ErrForbidden},
 		{"registrar: registrar", line, issue("R-EVIL"), cahttp.ErrForbidden},
 		{"registrar: revoke", line, revoke("D-1"), cahttp.ErrForbidden},

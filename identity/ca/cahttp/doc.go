@@ -6,7 +6,7 @@
 //	who asks                                  may ask
 //	anybody, also without certificate         the revocation list
 //	a party                                   for its own name under its own key anew, and to have itself revoked
-//	a registrar                               for certificates of devices
+//	a registrar                               for certificates of devices, of those names that [Config] grants it
 //	a platform, as far as [Config] grants it  for certificates of its servers, and to have devices revoked
 //	an operator that [Config] names           for any certificate, and to have anybody revoked
 //

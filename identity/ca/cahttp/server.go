@@ -23,10 +23,14 @@ import (
 	"github.com/semio-iot/semio/internal/httpapi"
 )
 
-// Grant is what a platform may ask of the authority.
+// Grant is what a platform or a registrar may ask of the authority.
 type Grant struct {
+	// Of a platform.
 	Hosts  []string `json:"hosts,omitempty"`  // DNS names and IP addresses of its servers
 	Revoke bool     `json:"revoke,omitempty"` // it may have devices revoked
+
+	// Of a registrar.
+	Names []string `json:"names,omitempty"` // beginnings of the names of its devices, "D-THERMO-"; none: any name
 }
 
 // Config says what an authority's server works with. Authority and Hosts are required.
@@ -36,8 +40,9 @@ type Config struct {
 	Hosts []string
 	// Operators are those who may ask everything. The role alone is no permission: a platform has operators too.
 	Operators []identity.OperatorID
-	// Grants says what a platform may ask. It is called for every request of a platform. nil: nothing.
-	Grants func(identity.PlatformID) (Grant, error)
+	// Grants says what a platform or registrar may ask. It is called for every request of one. nil: nothing for platforms, devices of
+	// any name for registrars.
+	Grants func(identity.ID) (Grant, error)
 	Logger *slog.Logger // nil: nothing is logged
 }
 
@@ -179,6 +184,14 @@ func (s *Server) issue(w http.ResponseWriter, r *http.Request, caller identity.I
 		}
 	case caller == csr.ID:
 	case caller.Role() == identity.RoleRegistrar && csr.ID.Role() == identity.RoleDevice:
+		grant, err := s.grant(caller)
+		if err != nil {
+			return nil, err
+		}
+		if len(grant.Names) > 0 && !slices.ContainsFunc(grant.Names, func(n string) bool { return strings.HasPrefix(csr.ID.String(), n) }) {
+			return nil, fmt.Errorf("%w: %s makes devices called %s…, not %s; have the authority grant it", ErrForbidden, caller,
+				strings.Join(grant.Names, "…, "), csr.ID)
+		}
 	default:
 		return nil, fmt.Errorf("%w: %s may not ask for a certificate of %s", ErrForbidden, caller, csr.ID)
 	}
@@ -206,11 +219,10 @@ func options(r *http.Request) (o ca.IssueOptions, err error) {
 }
 
 func (s *Server) grant(caller identity.ID) (Grant, error) {
-	p, ok := caller.Platform()
-	if !ok || s.cfg.Grants == nil {
+	if s.cfg.Grants == nil || caller.Role() != identity.RolePlatform && caller.Role() != identity.RoleRegistrar {
 		return Grant{}, nil
 	}
-	return s.cfg.Grants(p)
+	return s.cfg.Grants(caller)
 }
 
 func (s *Server) issueServer(w http.ResponseWriter, r *http.Request, caller identity.ID) ([]byte, error) {
@@ -258,7 +270,7 @@ func (s *Server) revoke(w http.ResponseWriter, r *http.Request, caller identity.
 		if err != nil {
 			return nil, err
 		}
-		if !grant.Revoke || id.Role() != identity.RoleDevice {
+		if !grant.Revoke || caller.Role() != identity.RolePlatform || id.Role() != identity.RoleDevice {
 			return nil, fmt.Errorf("%w: %s is not granted to revoke %s; have the authority grant it", ErrForbidden, caller, id)
 		}
 	}

@@ -65,15 +65,17 @@ func TestJSON(t *testing.T) {
 	require.Equal(t, exitOK, run(t.Context(), quick("-json"), &out, &errs), errs.String())
 	var r bench.Report
 	require.NoError(t, json.Unmarshal(out.Bytes(), &r))
-	require.Len(t, r.Pairs, 5+3)
+	require.Len(t, r.Pairs, 2*5+4*4, "two suites seal, beside five peers; four shake hands, beside four")
+	suites := map[string]int{}
 	for _, p := range r.Pairs {
-		require.Equal(t, "e2e 0x01", p.Ours)
+		suites[p.Ours]++
 		require.Equal(t, 5, p.Rounds)
 		require.Greater(t, p.OursNS, 0.0)
 		require.Greater(t, p.PeerNS, 0.0)
 		require.LessOrEqual(t, p.Low, p.Ratio)
 		require.GreaterOrEqual(t, p.High, p.Ratio)
 	}
+	require.Equal(t, map[string]int{"e2e 0x01": 9, "e2e 0x02": 9, "e2e 0x03": 4, "e2e 0x04": 4}, suites)
 }
 
 type broken struct{}
