@@ -139,6 +139,7 @@ func TestErasureThreshold(t *testing.T) {
 // The arrangements tried keep half of the positions by one bit of their index, and
 // half of the other half by two more: three in eight, what the second rule leaves.
 func TestErasuresLeaveMessageBits(t *testing.T) {
+	SkipUnderRace(t)
 	for _, p := range Sets() {
 		s := p.set()
 		n := s.length()
@@ -188,6 +189,7 @@ func (s *set) depending(known []bool) int {
 // 1,664 new equations about the same unknowns. The test counts, by Gaussian
 // elimination, how much of the first enrolment's 2,048 symbols stays unknown.
 func TestTwoEnrolmentsLeaveNothing(t *testing.T) {
+	SkipUnderRace(t)
 	response := NewChip(63, CellModel{Ones: 0.5}).Enrolled()
 	later := append([]byte(nil), response...)
 	for i := range 10 {

@@ -34,6 +34,7 @@ func TestBoundGrowsWithErrors(t *testing.T) {
 }
 
 func TestShareRefused(t *testing.T) {
+	fuzzy.SkipUnderRace(t)
 	refused := 0
 	const chips = 150
 	for seed := range uint64(chips) {
@@ -52,6 +53,7 @@ func TestShareRefused(t *testing.T) {
 // The first decoder of Reconstruct at a noise where it does fail, against the bound
 // for that very chip, and the list behind it. Fixed seeds; 300 readings.
 func TestBoundHoldsForReconstruct(t *testing.T) {
+	fuzzy.SkipUnderRace(t)
 	m := fuzzy.Balanced(0.5, 0.28)
 	chip := fuzzy.NewChip(70, m)
 	_, helper := enroll(t, fuzzy.SRAM1K(), 1, chip.Enrolled())
@@ -82,6 +84,7 @@ func TestBoundHoldsForReconstruct(t *testing.T) {
 // the rule and with few symbols of pass 2: less than a factor of ten over the 1e-9 of
 // the rating. It lowers that share by more.
 func TestLeavingOutCostsLittle(t *testing.T) {
+	fuzzy.SkipUnderRace(t)
 	for _, p := range fuzzy.Sets() {
 		n, _ := p.Code()
 		pass2 := n/5 - int(60*math.Sqrt(float64(n)/2048))

@@ -1,6 +1,9 @@
 package fuzzy
 
-import "math/rand/v2"
+import (
+	"math/rand/v2"
+	"testing"
+)
 
 // Chip is a simulated SRAM for tests: independent cells, each with one value at
 // enrolment, that flip in a reading with a rate for ones and one for zeros. It is
@@ -46,4 +49,12 @@ func (c *Chip) Read() []byte {
 // SeededRandom is an io.Reader for tests that want the same helper data again.
 func SeededRandom(seed uint64) *rand.ChaCha8 {
 	return rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), 's', 'e', 'e', 'd'})
+}
+
+// SkipUnderRace leaves long computations of one goroutine out of runs with the race
+// detector, which makes them ten times longer and finds nothing in them.
+func SkipUnderRace(t *testing.T) {
+	if raceDetector {
+		t.Skip("one goroutine computes; nothing for the race detector")
+	}
 }

@@ -35,6 +35,7 @@ func TestEnrollerRefusesASecondTime(t *testing.T) {
 }
 
 func TestEnrollerTakesEveryNewChip(t *testing.T) {
+	fuzzy.SkipUnderRace(t)
 	for _, p := range fuzzy.Sets() {
 		e, err := fuzzy.NewEnroller(p)
 		require.NoError(t, err)

@@ -58,6 +58,7 @@ func designs() []design {
 }
 
 func TestGeneratedFrozenSets(t *testing.T) {
+	SkipUnderRace(t)
 	require.Len(t, designs(), len(Sets()))
 	for _, d := range designs() {
 		s := setByID(d.id)
@@ -136,6 +137,7 @@ func setFingerprint(s *set, k int, table [32]byte) [8]byte {
 const docs = "../docs/fuzzy.md"
 
 func TestGeneratedTables(t *testing.T) {
+	SkipUnderRace(t)
 	page, err := os.ReadFile(docs)
 	require.NoError(t, err)
 	for name, table := range map[string]func(*testing.T) string{"sets": setsTable, "bounds": boundsTable} {

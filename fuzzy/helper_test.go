@@ -36,6 +36,7 @@ func layoutOf(b []byte) []layout {
 // Every byte of every field, changed: an error of the right kind, never a key. All
 // of them go through the first decoder, one in 61 through the lists as well.
 func TestChangedHelperData(t *testing.T) {
+	fuzzy.SkipUnderRace(t)
 	chip := fuzzy.NewChip(30, fuzzy.Balanced(0.5, 0.05))
 	_, helper := enroll(t, fuzzy.SRAM1K(), 1, chip.Enrolled())
 	response := chip.Read()

@@ -71,6 +71,7 @@ func TestSets(t *testing.T) {
 // At a quarter of all bits wrong the lists find what the first decoder loses, with
 // the sets that have the entropy to spare.
 func TestAQuarterOfAllBitsWrong(t *testing.T) {
+	fuzzy.SkipUnderRace(t)
 	for _, p := range []fuzzy.Params{fuzzy.SRAM1K(), fuzzy.SRAM1K320(), fuzzy.SRAM2K(), fuzzy.SRAM4K()} {
 		chip := fuzzy.NewChipFor(p, 510, fuzzy.Balanced(0.5, 0.25))
 		_, helper := enroll(t, p, 1, chip.Enrolled())

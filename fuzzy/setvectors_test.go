@@ -40,6 +40,7 @@ func interleaverHash(n int) []byte {
 }
 
 func TestGeneratedSetVectors(t *testing.T) {
+	SkipUnderRace(t)
 	for _, p := range Sets() {
 		t.Run(p.Name(), func(t *testing.T) {
 			b, err := json.MarshalIndent(makeSetVectors(t, p), "", " ")

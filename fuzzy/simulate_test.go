@@ -14,6 +14,7 @@ import (
 // Readings drawn as lost are lost, and the sum of their weights is the failure rate
 // that plain simulation of the same chip finds. Fixed seeds.
 func TestDrawLostAgreesWithSimulation(t *testing.T) {
+	fuzzy.SkipUnderRace(t)
 	r := rand.New(rand.NewPCG(1, 1))
 	c, err := fuzzy.NewSimulatedChip(fuzzy.SRAM512(), fuzzy.Balanced(0.5, 0.20), r)
 	require.NoError(t, err)

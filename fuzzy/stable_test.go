@@ -29,6 +29,7 @@ func readings(t *testing.T, c *Chip, n int) (*enrolled, [][]byte) {
 // readings, at random half of all places, the masks are the same and exactly the
 // symbols there are complemented. Whoever sees masks sees both chips.
 func TestExchangedCellsGiveTheSameMasks(t *testing.T) {
+	SkipUnderRace(t)
 	s := setByID(1)
 	for i, m := range skewed() {
 		for _, n := range []int{1, 3, 5, 9} {
@@ -85,6 +86,7 @@ func TestExchangedCellsGiveTheSameMasks(t *testing.T) {
 // The same by counting, over 60 chips: of the symbols kept half are ones, also where
 // ones and zeros differ in noise; no count is further off than five standard deviations.
 func TestStableSymbolsAreEven(t *testing.T) {
+	SkipUnderRace(t)
 	s := setByID(1)
 	for i, m := range skewed() {
 		var n, set float64
