@@ -22,4 +22,4 @@ func TryLock(path string) (*Lock, error) {
 }
 
 // Close gives the lock back.
-func (l *Lock) Close() error { return l.f.Close() }
+func (l *Lock) Close() error { return errors.Join(unlock(l.f), l.f.Close()) }

@@ -22,3 +22,6 @@ func openLocked(path string) (*os.File, error) {
 	}
 	return f, nil
 }
+
+// unlock gives the lock back also where a child that this process is just starting still has the file open.
+func unlock(f *os.File) error { return syscall.Flock(int(f.Fd()), syscall.LOCK_UN) }
