@@ -107,6 +107,7 @@ func TestCommitWithoutAnswer(t *testing.T) {
 			require.NoError(t, w.svc.AddCRL(t.Context(), first))
 			second, err := w.authority.Revoke(dev.id)
 			require.NoError(t, err)
+			synctest.Wait() // what the first list has set going must not be what the disk refuses
 			disk.set(1, 0)
 			require.ErrorIs(t, w.svc.AddCRL(t.Context(), second), errDisk)
 			require.Equal(t, registry.Registered, w.record(dev).Status)
