@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/ecdh"
@@ -194,21 +195,14 @@ func (cfg Config) withDefaults() (Config, error) {
 		cfg.Now = time.Now
 	}
 	l := &cfg.Limits
-	set(&l.AppGuesses, Allowance{10, 5 * time.Minute})
-	set(&l.DeviceGuesses, Allowance{30, time.Minute})
-	set(&l.Workers, 8)
-	set(&l.Peers, 4096)
-	set(&l.MaxReply, 100<<10)
+	l.AppGuesses = cmp.Or(l.AppGuesses, Allowance{10, 5 * time.Minute})
+	l.DeviceGuesses = cmp.Or(l.DeviceGuesses, Allowance{30, time.Minute})
+	l.Workers = cmp.Or(l.Workers, 8)
+	l.Peers = cmp.Or(l.Peers, 4096)
+	l.MaxReply = cmp.Or(l.MaxReply, 100<<10)
 	if l.Workers < 1 || l.Peers < 1 || l.MaxReply < 4<<10 || l.AppGuesses.Burst < 1 || l.DeviceGuesses.Burst < 1 || l.AppGuesses.Every <= 0 || l.DeviceGuesses.Every <= 0 {
 		return Config{}, fmt.Errorf("%w: a limit is out of range (MaxReply at least 4096, allowances at least 1)", errConfig)
 	}
 	l.MaxReply = min(l.MaxReply, control.MaxMessage-4<<10)
 	return cfg, nil
-}
-
-func set[T comparable](v *T, def T) {
-	var zero T
-	if *v == zero {
-		*v = def
-	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/semio-iot/semio/devicegw"
 	"github.com/semio-iot/semio/examples/internal/cli"
+	"github.com/semio-iot/semio/examples/internal/clitest"
 	"github.com/semio-iot/semio/identity"
 	"github.com/semio-iot/semio/internal/mosquittotest"
 	"github.com/semio-iot/semio/internal/pgtest"
@@ -252,7 +253,7 @@ func TestUsage(t *testing.T) {
 		"bad database URL": {with("-database", "postgres://u:geheim@h:port/"), cli.ExitFailed, "database"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var out, errs buffer
+			var out, errs clitest.Buffer
 			require.Equal(t, c.code, program.Run(t.Context(), c.args, cli.IO{Out: &out, Err: &errs}), "%s", &errs)
 			require.Contains(t, errs.String(), c.says)
 			require.NotContains(t, errs.String(), "geheim")

@@ -19,6 +19,7 @@ import (
 
 	"github.com/semio-iot/semio/devicegw"
 	"github.com/semio-iot/semio/examples/internal/cli"
+	"github.com/semio-iot/semio/examples/internal/clitest"
 	"github.com/semio-iot/semio/identity"
 	"github.com/semio-iot/semio/identity/ca"
 	"github.com/semio-iot/semio/identity/party"
@@ -107,7 +108,7 @@ func (w *world) device(name string) *systemtest.Device {
 type portal struct {
 	t    *testing.T
 	url  string
-	log  *buffer
+	log  *clitest.Buffer
 	stop func() // as Ctrl-C does, or kill -9 a process
 }
 
@@ -121,7 +122,7 @@ func (w *world) serve(dsn string, more ...string) *portal {
 	t := w.t
 	ctx, cancel := context.WithCancel(context.Background())
 	r, out := io.Pipe()
-	p := &portal{t: t, log: new(buffer)}
+	p := &portal{t: t, log: new(clitest.Buffer)}
 	ended := make(chan int, 1)
 	go func() {
 		ended <- program.Run(ctx, w.flags(dsn, more...), cli.IO{Out: out, Err: p.log})
@@ -152,7 +153,7 @@ func TestMain(m *testing.M) {
 
 // spawn starts the service as a process; stop is kill -9.
 func (w *world) spawn(dsn string, more ...string) *portal {
-	p := &portal{t: w.t, log: new(buffer)}
+	p := &portal{t: w.t, log: new(clitest.Buffer)}
 	cmd := exec.Command(os.Args[0], w.flags(dsn, more...)...)
 	cmd.Env = append(os.Environ(), asService+"=1")
 	cmd.Stderr = p.log
@@ -248,23 +249,6 @@ func (p *portal) metric(name string) (value int) {
 	}
 	require.Fail(p.t, "no metric "+name)
 	return 0
-}
-
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 func writeFile(t *testing.T, name, text string) {

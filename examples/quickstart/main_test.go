@@ -22,23 +22,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/semio-iot/semio/devicegw"
+	"github.com/semio-iot/semio/examples/internal/clitest"
 	"github.com/semio-iot/semio/fuzzy"
 	"github.com/semio-iot/semio/identity"
 	"github.com/semio-iot/semio/keyvault"
 	"github.com/semio-iot/semio/puf"
 )
-
-// buffer is an io.Writer for several goroutines.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
 
 // recorder keeps the readings of a chip, which are as secret as the key that they give.
 type recorder struct {
@@ -55,13 +44,6 @@ func (r *recorder) Measure(ctx context.Context, dst []byte) error {
 	return err
 }
 
-// String is what was written until now: mochi's event loop says goodbye after its server has closed.
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
 // The whole story, and then a search for every plaintext and every key through all that the platform stored, logged and saw on the wire, and
 // through what devices and applications left in their files.
 func TestNothingSecretIsStoredLoggedOrSeen(t *testing.T) {
@@ -74,7 +56,7 @@ func TestNothingSecretIsStoredLoggedOrSeen(t *testing.T) {
 		recorders = append(recorders, r)
 	}
 	dir := t.TempDir()
-	var out, logs buffer
+	var out, logs clitest.Buffer // mochi's event loop says goodbye after its server has closed
 	told, ctx := newTeller(t.Context(), &out)
 	s := newStage(dir, slog.New(slog.NewTextHandler(&logs, &slog.HandlerOptions{Level: slog.LevelDebug})), told)
 	err = s.play(ctx, chips)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/semio-iot/semio/appgw"
 	"github.com/semio-iot/semio/devicegw"
+	"github.com/semio-iot/semio/examples/internal/clitest"
 	"github.com/semio-iot/semio/identity"
 	"github.com/semio-iot/semio/identity/ca"
 	"github.com/semio-iot/semio/keyvault"
@@ -77,7 +78,7 @@ func TestReadmeEmbedsWork(t *testing.T) {
 	defer cancel()
 	chips, err := openChips("")
 	require.NoError(t, err)
-	var out buffer
+	var out clitest.Buffer
 	told, ctx := newTeller(ctx, &out)
 	s := newStage(t.TempDir(), slog.New(slog.DiscardHandler), told)
 	defer s.close()

@@ -3,6 +3,7 @@ package label_test
 import (
 	"bytes"
 	"encoding/xml"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -62,10 +63,8 @@ func TestSVGTextParses(t *testing.T) {
 func TestSVGRefused(t *testing.T) {
 	_, err := label.SVG(identity.Sticker{}, 40, false)
 	require.Error(t, err)
-	for _, width := range []float64{0, -1, 9, 1001, nan()} {
+	for _, width := range []float64{0, -1, 9, 1001, math.NaN()} {
 		_, err := label.SVG(stickers(t)["D-1"], width, false)
 		require.Error(t, err)
 	}
 }
-
-func nan() float64 { var zero float64; return zero / zero }

@@ -33,6 +33,7 @@
 package mqttlink
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -148,14 +149,14 @@ func (l *Link) LastError() error {
 }
 
 func (c *Config) setDefaults() error {
-	c.KeepAlive = cmpOr(c.KeepAlive, 30*time.Second)
-	c.ConnectTimeout = cmpOr(c.ConnectTimeout, 15*time.Second)
-	c.AckTimeout = cmpOr(c.AckTimeout, 20*time.Second)
-	c.MinBackoff = cmpOr(c.MinBackoff, time.Second)
-	c.MaxBackoff = cmpOr(c.MaxBackoff, max(2*time.Minute, c.MinBackoff))
-	c.Patience = cmpOr(c.Patience, 15*time.Minute)
-	c.MaxPacket = cmpOr(c.MaxPacket, 128<<10)
-	c.ReceiveMaximum = cmpOr(c.ReceiveMaximum, 256)
+	c.KeepAlive = cmp.Or(c.KeepAlive, 30*time.Second)
+	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, 15*time.Second)
+	c.AckTimeout = cmp.Or(c.AckTimeout, 20*time.Second)
+	c.MinBackoff = cmp.Or(c.MinBackoff, time.Second)
+	c.MaxBackoff = cmp.Or(c.MaxBackoff, max(2*time.Minute, c.MinBackoff))
+	c.Patience = cmp.Or(c.Patience, 15*time.Minute)
+	c.MaxPacket = cmp.Or(c.MaxPacket, 128<<10)
+	c.ReceiveMaximum = cmp.Or(c.ReceiveMaximum, 256)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -179,14 +180,6 @@ func (c *Config) setDefaults() error {
 		return fmt.Errorf("mqttlink: Config.MaxPacket %d: want 256 to %d bytes", c.MaxPacket, 16<<20)
 	}
 	return nil
-}
-
-func cmpOr[T comparable](v, def T) T {
-	var zero T
-	if v == zero {
-		return def
-	}
-	return v
 }
 
 var ports = map[string]string{"mqtt": "1883", "mqtts": "8883", "ws": "80", "wss": "443"}

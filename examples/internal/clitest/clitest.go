@@ -63,19 +63,21 @@ func Fails(t testing.TB, p cli.Program, args ...string) string {
 	return r.Stderr
 }
 
-// buffer is an io.Writer for several goroutines.
-type buffer struct {
+// Buffer is an io.Writer for several goroutines. The zero value is empty.
+type Buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (b *buffer) Write(p []byte) (int, error) {
+// Write appends p.
+func (b *Buffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.Write(p)
 }
 
-func (b *buffer) String() string {
+// String is what was written until now.
+func (b *Buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.String()

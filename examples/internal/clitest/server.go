@@ -25,7 +25,7 @@ type Server struct {
 	stop  func()
 	ended chan struct{}
 	code  int // once ended is closed
-	errs  *buffer
+	errs  *Buffer
 	lines chan string
 }
 
@@ -36,7 +36,7 @@ const maxLines = 1 << 16
 func Start(t testing.TB, p cli.Program, args ...string) *Server {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Server{t: t, stop: cancel, ended: make(chan struct{}), errs: new(buffer), lines: make(chan string, maxLines)}
+	s := &Server{t: t, stop: cancel, ended: make(chan struct{}), errs: new(Buffer), lines: make(chan string, maxLines)}
 	r, w := io.Pipe()
 	go func() {
 		defer close(s.ended)
@@ -144,7 +144,7 @@ type Process struct {
 func Child(t testing.TB, limit int, args ...string) *Process {
 	t.Helper()
 	cmd := Command(limit, withJSON(args)...)
-	s := &Server{t: t, ended: make(chan struct{}), errs: new(buffer), lines: make(chan string, maxLines)}
+	s := &Server{t: t, ended: make(chan struct{}), errs: new(Buffer), lines: make(chan string, maxLines)}
 	s.stop = func() { _ = cmd.Process.Signal(os.Interrupt) } // an error says that it has ended
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
