@@ -41,6 +41,7 @@ func (s *system) lastPrekey() (uint32, []byte) {
 func TestPrekeys(t *testing.T) {
 	bubble(t, func(t *testing.T, s *system) {
 		ctx := t.Context()
+		s.platform.Delay = time.Second // a device that wakes speaks before the platform tells it of a newer prekey
 		app, kill := s.startApp(nil)
 		power := func(c *devicegw.Config) { c.EarlyData, c.Link = true, s.broker.Client("D-7F3K2") }
 		dev, cut := s.startDevice(power)

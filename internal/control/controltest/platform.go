@@ -30,6 +30,9 @@ type Platform struct {
 	// Prekey, when not nil, goes to every device in the place of what the application has sent.
 	Prekey []byte
 
+	// Delay is how long an answer takes, for tests in which what a peer does at once must come before it.
+	Delay time.Duration
+
 	mu     sync.Mutex // guards what follows
 	peers  map[identity.ID]*peer
 	crl    []byte
@@ -121,6 +124,7 @@ func (p *Platform) Run(ctx context.Context, l link.Link) {
 			case m := <-requests:
 				if t, ok := p.topics.Parse(m.Topic); ok {
 					if resp := p.Answer(t.Peer, m.Payload); resp != nil {
+						time.Sleep(p.Delay)
 						_ = l.Publish(ctx, p.topics.ToPeer(t.Peer), resp)
 					}
 				}
