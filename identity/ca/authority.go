@@ -34,8 +34,11 @@ type Config struct {
 	Policy func(*identity.CSR) error
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
-	// Validity, ServerValidity and CRLValidity replace the defaults where they are not 0. Devices have no expiry.
+	// Validity, ServerValidity and CRLValidity replace the defaults where they are not 0.
 	Validity, ServerValidity, CRLValidity time.Duration
+	// DeviceValidity is that of devices' certificates, 0: they have no expiry. A device asks for the next one when a third of it is left, and
+	// still can long after it is over.
+	DeviceValidity time.Duration
 }
 
 // Authority is a root CA that issues. It is safe for concurrent use.
@@ -85,6 +88,9 @@ func (a *Authority) open() error {
 		if *d.v == 0 {
 			*d.v = d.d
 		}
+	}
+	if cfg.DeviceValidity < 0 {
+		return errors.New("a validity is negative")
 	}
 	der, err := cfg.Store.Get(recordRoot)
 	if errors.Is(err, fs.ErrNotExist) {
