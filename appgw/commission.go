@@ -194,7 +194,7 @@ func (g *Gateway) apply(ctx context.Context, o control.Order) error {
 	}
 	switch o.Op {
 	case control.OrderInstall:
-		return g.applyInstall(ctx, o, r, used)
+		return g.applyInstall(ctx, o, r, connected, used)
 	case control.OrderRemove:
 		return g.applyRemove(ctx, o, r, connected)
 	}
@@ -227,13 +227,15 @@ func repeated(o control.Order, r deviceRecord, connected bool) error {
 	return control.ErrOrderSuperseded
 }
 
-func (g *Gateway) applyInstall(ctx context.Context, o control.Order, r deviceRecord, used bool) error {
+func (g *Gateway) applyInstall(ctx context.Context, o control.Order, r deviceRecord, connected, used bool) error {
 	v, err := g.verifier.Verify(o.Credential, identity.RoleDevice)
 	switch {
 	case err != nil:
 		return g.refuse(ctx, o, r, err)
 	case v.ID() != o.Device.ID || o.Peer != o.Device.ID:
 		return g.refuse(ctx, o, r, fmt.Errorf("certificate of %s for %s", v.ID(), o.Device))
+	case connected:
+		return g.applyRenewal(ctx, o, r, v)
 	case r.Connected:
 		// It would delete a connection without evidence.
 		return fmt.Errorf("%w: %s is connected under binding %s, which nobody has ended", control.ErrOrderRefused, o.Device, r.Binding)
@@ -241,7 +243,9 @@ func (g *Gateway) applyInstall(ctx context.Context, o control.Order, r deviceRec
 		// Queue, marks and epochs belong to a binding: a second device would get the first one's messages.
 		return fmt.Errorf("%w: binding %s was used before", control.ErrOrderRefused, o.Binding)
 	}
-	next := deviceRecord{Lifecycle: o.Lifecycle, Connected: true, Binding: o.Binding.String(), Credential: o.Credential}
+	next := deviceRecord{
+		Lifecycle: o.Lifecycle, Connected: true, Binding: o.Binding.String(), Credential: o.Credential, Own: g.current().hash(),
+	}
 	err = g.memory.store.View(ctx, func(tx Tx) (err error) {
 		next.PSK, err = g.memory.getLocked(tx, keyClaim(o.Device))
 		return err
@@ -285,12 +289,17 @@ func (g *Gateway) refuse(ctx context.Context, o control.Order, r deviceRecord, w
 	return fmt.Errorf("%w: %w", control.ErrOrderRefused, why)
 }
 
-// install puts a device into the table, in the place of one that lacked its claim code, and starts it.
-func (g *Gateway) install(d *device) {
+// put puts a device into the table, in the place of one that lacked its claim code, and starts it.
+func (g *Gateway) put(d *device) {
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.devices[d.id] = d
 	g.start(d)
-	g.mu.Unlock()
+}
+
+// install is put for a connection that begins.
+func (g *Gateway) install(d *device) {
+	g.put(d)
 	g.log.Info("device connected", "device", d.id, "binding", d.binding)
 	if g.cfg.Observe.Connected != nil {
 		g.cfg.Observe.Connected(d.id)
@@ -308,7 +317,7 @@ func (g *Gateway) applyRemove(ctx context.Context, o control.Order, r deviceReco
 	if err != nil {
 		return fmt.Errorf("%w: %w", control.ErrOrderRefused, err)
 	}
-	if err := e.Permits(o, g.verifier, control.Parties{Device: r.Credential, Application: g.self}); err != nil {
+	if err := g.permits(e, o, r); err != nil {
 		return err
 	}
 	g.mu.Lock()

@@ -15,8 +15,9 @@ import (
 type device struct {
 	id      identity.DeviceID
 	binding e2e.BindingID
-	chain   [][]byte           // certificates, to find out that one is revoked later
+	chain   [][]byte           // certificates, to find out that one is revoked later; under Gateway.mu
 	channel *delivery.Channel  // nil while the sticker's claim code is not known
+	peer    *either            // of channel; under Gateway.mu
 	cancel  context.CancelFunc // set by start, under Gateway.mu
 }
 
@@ -31,30 +32,16 @@ func (g *Gateway) newDevice(id identity.DeviceID, r deviceRecord) (*device, erro
 		return nil, err
 	}
 	d := &device{id: id, binding: binding, chain: r.Credential.Chain}
-	cfg := e2e.Config{
-		Self: g.self, Key: g.cfg.Key, Remote: verified, Binding: binding,
-		RequirePSK: !g.cfg.WithoutClaimCode, Profile: g.cfg.Profile, Suites: g.cfg.Suites,
-		Prekeys: g.prekeys, RequirePrekey: true,
-		Epochs: newEpochs(g.cfg.Store, binding),
-	}
-	if len(r.PSK) == 0 && cfg.RequirePSK {
+	if len(r.PSK) == 0 && !g.cfg.WithoutClaimCode {
 		return d, nil
 	}
-	if len(r.PSK) > 0 {
-		if cfg.PSK, err = identity.NewPSK(r.PSK); err != nil {
-			return nil, err
-		}
-		defer cfg.PSK.Wipe()
-		cfg.RequirePSK = true
-	}
-	peer, err := e2e.NewPeer(cfg)
-	if err != nil {
+	if d.peer, err = g.eitherOf(d, r, verified); err != nil {
 		return nil, err
 	}
 	down := g.topics.Down(g.app, id)
 	box := newOutbox(g.memory, binding)
 	d.channel, err = delivery.Open(delivery.Config{
-		Peer:    peer,
+		Peer:    d.peer,
 		Store:   box,
 		Publish: func(ctx context.Context, record []byte) error { return g.link.Publish(ctx, down, record) },
 		HandleEvent: func(ctx context.Context, e Event) error {
@@ -68,7 +55,7 @@ func (g *Gateway) newDevice(id identity.DeviceID, r deviceRecord) (*device, erro
 		Logger:           g.log.With("device", id),
 	})
 	if err != nil {
-		peer.Wipe()
+		d.peer.Wipe()
 		return nil, fmt.Errorf("%w: %w", errMemory, err)
 	}
 	return d, nil
@@ -138,7 +125,9 @@ func (g *Gateway) loadDevices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	used := map[string]bool{}
 	for id, r := range records {
+		used[r.Own] = true
 		d, err := g.newDevice(id, r)
 		clear(r.PSK)
 		switch {
@@ -150,7 +139,7 @@ func (g *Gateway) loadDevices(ctx context.Context) error {
 			g.devices[id] = d
 		}
 	}
-	return nil
+	return g.pruneOwn(ctx, used)
 }
 
 // dropRevoked takes out the devices that a list names by now, as loadDevices leaves them out. Their connections end with the

@@ -2,6 +2,7 @@ package control
 
 import (
 	"crypto"
+	"errors"
 	"fmt"
 
 	"github.com/semio-iot/semio/e2e"
@@ -19,6 +20,9 @@ type Admission struct {
 	Platform        identity.Credential
 	Topics          Topics
 }
+
+// ErrOtherCertificate reports an admission of the same peer under another certificate: from before or after a renewal.
+var ErrOtherCertificate = errors.New("control: bundle admits another certificate of this peer")
 
 // Sign makes the signed bundle with the platform's signing key.
 func (a Admission) Sign(platform crypto.Signer) ([]byte, error) {
@@ -41,7 +45,19 @@ func (a Admission) Sign(platform crypto.Signer) ([]byte, error) {
 
 // OpenAdmission parses b, verifies the platform's credential and its signature, and that the bundle admits self with this
 // certificate.
-func OpenAdmission(b []byte, v *identity.Verifier, self *identity.Verified) (a Admission, platform *identity.Verified, err error) {
+func OpenAdmission(b []byte, v *identity.Verifier, self *identity.Verified) (Admission, *identity.Verified, error) {
+	return openAdmission(b, v.Verify, self)
+}
+
+// ReopenAdmission is OpenAdmission for one that was accepted before: the platform's credential may have ended since. The platform is to be
+// asked for the next one, and nothing else is to be believed of it: see [Client].
+func ReopenAdmission(b []byte, v *identity.Verifier, self *identity.Verified) (Admission, *identity.Verified, error) {
+	return openAdmission(b, v.VerifyLapsed, self)
+}
+
+func openAdmission(
+	b []byte, verify func(identity.Credential, identity.Role) (*identity.Verified, error), self *identity.Verified,
+) (a Admission, platform *identity.Verified, err error) {
 	fail := func(err error) (Admission, *identity.Verified, error) {
 		return Admission{}, nil, fmt.Errorf("open admission: %w", err)
 	}
@@ -61,14 +77,17 @@ func OpenAdmission(b []byte, v *identity.Verifier, self *identity.Verified) (a A
 	if a.Topics, err = ParsePrefix(string(prefix)); err != nil {
 		return fail(err)
 	}
-	if platform, err = v.Verify(a.Platform, identity.RolePlatform); err != nil {
+	if platform, err = verify(a.Platform, identity.RolePlatform); err != nil {
 		return fail(err)
 	}
 	if err := identity.VerifySignature(platform.SigningKey(), identity.ContextAdmission, body, sig); err != nil {
 		return fail(err)
 	}
-	if a.Peer != self.ID() || a.CertificateHash != self.CertificateHash() {
-		return fail(fmt.Errorf("%w: bundle admits %s, or another certificate of that name; this is %s", ErrForeign, a.Peer, self.ID()))
+	if a.Peer != self.ID() {
+		return fail(fmt.Errorf("%w: bundle admits %s, this is %s", ErrForeign, a.Peer, self.ID()))
+	}
+	if a.CertificateHash != self.CertificateHash() {
+		return fail(fmt.Errorf("%w: %w", ErrForeign, ErrOtherCertificate))
 	}
 	return a, platform, nil
 }

@@ -3,7 +3,6 @@ package control
 import (
 	"context"
 	"crypto"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -241,6 +240,20 @@ func (c *Client) Run(ctx context.Context) error {
 			continue
 		}
 		acks = acks[len(sent):]
+		if len(reply.CRL) > 0 {
+			if err := c.takeCRL(reply.CRL); err != nil {
+				c.log.Warn("revocation list of the platform", "err", err)
+			}
+		}
+		if err := c.distrust(); err != nil {
+			c.log.Error("platform's certificate is not good any more: nothing is believed but its next one", "platform", c.side.Platform.ID(), "err", err)
+			turned := c.readmit(reply, &acks)
+			c.putBack(req, syncs, turned)
+			if !turned && req != nil && !c.pause(ctx, distrustPause) {
+				return nil
+			}
+			continue
+		}
 		if req != nil && reply.Result != nil && reply.Result.Request == req.req.ID {
 			req.result <- *reply.Result
 		}
@@ -318,10 +331,16 @@ func (c *Client) next() (*pendingRequest, []chan struct{}, time.Duration, bool) 
 
 const idle = time.Hour
 
+// distrustPause is between requests to a platform whose answer cannot be believed.
+const distrustPause = 30 * time.Second
+
 // giveBack asks for another exchange with what the last one did not finish.
-func (c *Client) giveBack(req *pendingRequest, syncs []chan struct{}) {
+func (c *Client) giveBack(req *pendingRequest, syncs []chan struct{}) { c.putBack(req, syncs, true) }
+
+// putBack leaves what an exchange did not finish to the next one, which is to come at once or in its time.
+func (c *Client) putBack(req *pendingRequest, syncs []chan struct{}, now bool) {
 	c.update(func() {
-		c.poll = true
+		c.poll = c.poll || now
 		c.syncs = append(syncs, c.syncs...)
 		if req != nil {
 			c.requests = append([]*pendingRequest{req}, c.requests...)
@@ -459,23 +478,14 @@ func (c *Client) awaitReply(ctx context.Context, x *e2e.Exchange, timeout *time.
 	}
 }
 
-// settle takes what a reply brings: time, revocation list, orders, credentials. It adds the acknowledgements of the orders. stuck tells
+// settle takes what a reply brings besides a revocation list: time, orders, credentials. It adds the acknowledgements of the orders. stuck tells
 // that an order could not be applied now.
 func (c *Client) settle(ctx context.Context, r Reply, acks *[][]byte) (more, stuck bool) {
 	if c.cfg.Time != nil {
 		c.cfg.Time(r.Time)
 	}
-	if len(r.CRL) > 0 {
-		if err := c.takeCRL(r.CRL); err != nil {
-			c.log.Warn("revocation list of the platform", "err", err)
-		}
-	}
 	if len(r.PeerCredential.Chain) > 0 && c.cfg.TakePeer != nil {
 		c.cfg.TakePeer(r.PeerCredential) // before the orders, whose evidence may be signed with its key
-	}
-	if len(r.Orders) > 0 && c.platformRevoked() {
-		c.log.Error("orders of a platform whose certificate is revoked: not applied", "platform", c.side.Platform.ID())
-		r.Orders, r.More = nil, false
 	}
 	more = r.More
 	for _, b := range r.Orders {
@@ -489,10 +499,18 @@ func (c *Client) settle(ctx context.Context, r Reply, acks *[][]byte) (more, stu
 	if len(r.Chain) > 0 && c.cfg.TakeChain != nil {
 		c.cfg.TakeChain(r.Chain)
 	}
-	if len(r.Admission) > 0 && c.cfg.TakeAdmission != nil {
-		c.turn(c.cfg.TakeAdmission(r.Admission), acks)
-	}
+	c.readmit(r, acks)
 	return more, false
+}
+
+// readmit takes a new admission, and reports whether another side is gone on with.
+func (c *Client) readmit(r Reply, acks *[][]byte) bool {
+	if len(r.Admission) == 0 || c.cfg.TakeAdmission == nil {
+		return false
+	}
+	next := c.cfg.TakeAdmission(r.Admission)
+	c.turn(next, acks)
+	return next != nil
 }
 
 // turn goes on with another side. What the old key acknowledged would not be understood under a new one: those orders come again.
@@ -539,14 +557,11 @@ func (c *Client) obey(ctx context.Context, b []byte, acks *[][]byte) bool {
 	return true
 }
 
-// platformRevoked says whether a list that is in force by now names the platform or who certified it.
-func (c *Client) platformRevoked() bool {
-	for _, der := range c.side.Platform.Credential().Chain {
-		if cert, err := x509.ParseCertificate(der); err != nil || c.cfg.Verifier.Revoked(cert) {
-			return true
-		}
-	}
-	return false
+// distrust says why the platform's certificate is not good now: it is over, or a list that is in force by now names it or who certified it.
+// Whoever has its key could say anything in its name then, but cannot make the authority certify another one.
+func (c *Client) distrust() error {
+	_, err := c.cfg.Verifier.Verify(c.side.Platform.Credential(), identity.RolePlatform)
+	return err
 }
 
 func (c *Client) takeCRL(der []byte) error {
