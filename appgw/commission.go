@@ -194,7 +194,7 @@ func (g *Gateway) apply(ctx context.Context, o control.Order) error {
 	}
 	switch o.Op {
 	case control.OrderInstall:
-		return g.applyInstall(ctx, o, r, connected, used)
+		return g.applyInstall(ctx, o, r, used)
 	case control.OrderRemove:
 		return g.applyRemove(ctx, o, r, connected)
 	}
@@ -227,15 +227,13 @@ func repeated(o control.Order, r deviceRecord, connected bool) error {
 	return control.ErrOrderSuperseded
 }
 
-func (g *Gateway) applyInstall(ctx context.Context, o control.Order, r deviceRecord, connected, used bool) error {
+func (g *Gateway) applyInstall(ctx context.Context, o control.Order, r deviceRecord, used bool) error {
 	v, err := g.verifier.Verify(o.Credential, identity.RoleDevice)
 	switch {
 	case err != nil:
 		return g.refuse(ctx, o, r, err)
 	case v.ID() != o.Device.ID || o.Peer != o.Device.ID:
 		return g.refuse(ctx, o, r, fmt.Errorf("certificate of %s for %s", v.ID(), o.Device))
-	case connected:
-		return g.applyRenewal(ctx, o, r, v)
 	case r.Connected:
 		// It would delete a connection without evidence.
 		return fmt.Errorf("%w: %s is connected under binding %s, which nobody has ended", control.ErrOrderRefused, o.Device, r.Binding)
@@ -289,17 +287,12 @@ func (g *Gateway) refuse(ctx context.Context, o control.Order, r deviceRecord, w
 	return fmt.Errorf("%w: %w", control.ErrOrderRefused, why)
 }
 
-// put puts a device into the table, in the place of one that lacked its claim code, and starts it.
-func (g *Gateway) put(d *device) {
+// install puts a device into the table, in the place of one that lacked its claim code, and starts it.
+func (g *Gateway) install(d *device) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	g.devices[d.id] = d
 	g.start(d)
-}
-
-// install is put for a connection that begins.
-func (g *Gateway) install(d *device) {
-	g.put(d)
+	g.mu.Unlock()
 	g.log.Info("device connected", "device", d.id, "binding", d.binding)
 	if g.cfg.Observe.Connected != nil {
 		g.cfg.Observe.Connected(d.id)

@@ -153,9 +153,11 @@ func (g *Gateway) loadSide(ctx context.Context) (*with, error) {
 			return &with{o, platform, bundle, admission}, nil
 		}
 	}
-	// Whoever was admitted anew does not need what is kept.
+	// Whoever was admitted anew does not need what is kept; the admission of before is in the host's configuration too.
 	if given, _ := g.givenSide(); given != nil {
-		return nil, nil
+		if b, berr := control.AdmissionBinding(admission); berr == nil && b != given.bundle.Binding {
+			return nil, nil
+		}
 	}
 	return nil, fmt.Errorf("what the platform knows this application as: %w", err)
 }

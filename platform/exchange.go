@@ -181,10 +181,10 @@ func (t *txn) answer(h heard, m control.Message, acks []signedAck, ask *asked, r
 	room := t.s.cfg.Limits.MaxReply
 	if !lapsed {
 		var err error
-		if h.outdated {
-			reply.More = true // under the present credential
-		} else if reply.Orders, reply.More, err = t.handOut(p, &room); err != nil {
-			return reply, err
+		if !h.outdated { // it asks again, under the present credential
+			if reply.Orders, reply.More, err = t.handOut(p, &room); err != nil {
+				return reply, err
+			}
 		}
 		// At most 200 bytes, which the limit leaves room for, as it does for credentials.
 		if reply.Prekey, err = t.prekeyFor(p.id, m.PrekeyNumber); err != nil {

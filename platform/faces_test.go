@@ -64,7 +64,6 @@ func TestPlatformIsRenewed(t *testing.T) {
 				require.NotNil(t, r)
 				require.NotNil(t, r.Admission)
 				require.Empty(t, r.Orders)
-				require.True(t, r.More)
 				again := dev.ask(control.Message{})
 				require.Equal(t, r.Admission, again.Admission, "the answer was lost")
 				now := dev.turned(dev.party, r.Admission)

@@ -43,6 +43,22 @@ func (a Admission) Sign(platform crypto.Signer) ([]byte, error) {
 	return marshalSigned(body, sig)
 }
 
+// AdmissionBinding returns the binding of an admission that nobody has verified.
+func AdmissionBinding(b []byte) (binding e2e.BindingID, err error) {
+	body, _, err := parseSigned(b, "admission")
+	if err != nil {
+		return binding, err
+	}
+	p := parse(body, MaxMessage)
+	p.id(false)
+	p.array(make([]byte, 32))
+	binding = p.binding()
+	if p.bad {
+		return binding, malformed("admission")
+	}
+	return binding, nil
+}
+
 // OpenAdmission parses b, verifies the platform's credential and its signature, and that the bundle admits self with this
 // certificate.
 func OpenAdmission(b []byte, v *identity.Verifier, self *identity.Verified) (Admission, *identity.Verified, error) {
