@@ -15,7 +15,7 @@ import (
 type device struct {
 	id      identity.DeviceID
 	binding e2e.BindingID
-	chain   [][]byte           // certificates, to find out that one is revoked later; under Gateway.mu
+	chain   [][]byte           // certificates, to find out that one is revoked later; changes under Gateway.mu
 	channel *delivery.Channel  // nil while the sticker's claim code is not known
 	peer    *either            // of channel; under Gateway.mu
 	cancel  context.CancelFunc // set by start, under Gateway.mu
@@ -32,11 +32,8 @@ func (g *Gateway) newDevice(id identity.DeviceID, r deviceRecord) (*device, erro
 		return nil, err
 	}
 	d := &device{id: id, binding: binding, chain: r.Credential.Chain}
-	if len(r.PSK) == 0 && !g.cfg.WithoutClaimCode {
-		return d, nil
-	}
-	if d.peer, err = g.eitherOf(d, r, verified); err != nil {
-		return nil, err
+	if d.peer, err = g.eitherOf(d, r, verified); err != nil || d.peer == nil {
+		return d, err
 	}
 	down := g.topics.Down(g.app, id)
 	box := newOutbox(g.memory, binding)

@@ -9,8 +9,11 @@ import (
 )
 
 // eitherOf makes the keys for a device: under what the application was when the device was heard last, and, where that is not
-// what it is now, under the newest.
+// what it is now, under the newest. It is nil where the claim code is required and not known.
 func (g *Gateway) eitherOf(d *device, r deviceRecord, remote *identity.Verified) (*either, error) {
+	if len(r.PSK) == 0 && !g.cfg.WithoutClaimCode {
+		return nil, nil
+	}
 	e := &either{turned: func() { g.heard(d.id, d.binding) }}
 	newest := g.current().own
 	o := g.ownOf(r)
@@ -20,8 +23,10 @@ func (g *Gateway) eitherOf(d *device, r deviceRecord, remote *identity.Verified)
 		o = newest
 	}
 	var err error
-	e.current, err = g.devicePeer(o, r, remote)
-	return e, err
+	if e.current, err = g.devicePeer(o, r, remote); err != nil {
+		return nil, err
+	}
+	return e, nil
 }
 
 // newestPeer returns what makes the keys for a device under the credential that is in use with the platform.

@@ -36,8 +36,8 @@ type Config struct {
 	Now func() time.Time
 	// Validity, ServerValidity and CRLValidity replace the defaults where they are not 0.
 	Validity, ServerValidity, CRLValidity time.Duration
-	// DeviceValidity is that of devices' certificates, 0: they have no expiry. A device asks for the next one when a third of it is left, and
-	// still can long after it is over.
+	// DeviceValidity gives devices an expiry, for an authority that wants them to come back for each certificate. 0: none, as IEEE 802.1AR
+	// has them.
 	DeviceValidity time.Duration
 }
 
@@ -78,6 +78,9 @@ func (a *Authority) open() error {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.DeviceValidity < 0 {
+		return errors.New("a validity is negative")
+	}
 	for _, d := range []struct {
 		v *time.Duration
 		d time.Duration
@@ -88,9 +91,6 @@ func (a *Authority) open() error {
 		if *d.v == 0 {
 			*d.v = d.d
 		}
-	}
-	if cfg.DeviceValidity < 0 {
-		return errors.New("a validity is negative")
 	}
 	der, err := cfg.Store.Get(recordRoot)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -61,19 +61,18 @@ func AdmissionBinding(b []byte) (binding e2e.BindingID, err error) {
 
 // OpenAdmission parses b, verifies the platform's credential and its signature, and that the bundle admits self with this
 // certificate.
-func OpenAdmission(b []byte, v *identity.Verifier, self *identity.Verified) (Admission, *identity.Verified, error) {
+func OpenAdmission(b []byte, v *identity.Verifier, self *identity.Verified) (a Admission, platform *identity.Verified, err error) {
 	return openAdmission(b, v.Verify, self)
 }
 
-// ReopenAdmission is OpenAdmission for one that was accepted before: the platform's credential may have ended since. The platform is to be
-// asked for the next one, and nothing else is to be believed of it: see [Client].
-func ReopenAdmission(b []byte, v *identity.Verifier, self *identity.Verified) (Admission, *identity.Verified, error) {
+// ReopenAdmission is OpenAdmission for the one that was opened and kept: the platform's certificate may be over since. A client then takes
+// nothing from the platform but another admission.
+func ReopenAdmission(b []byte, v *identity.Verifier, self *identity.Verified) (a Admission, platform *identity.Verified, err error) {
 	return openAdmission(b, v.VerifyLapsed, self)
 }
 
-func openAdmission(
-	b []byte, verify func(identity.Credential, identity.Role) (*identity.Verified, error), self *identity.Verified,
-) (a Admission, platform *identity.Verified, err error) {
+func openAdmission(b []byte, verify func(identity.Credential, identity.Role) (*identity.Verified, error), self *identity.Verified) (
+	a Admission, platform *identity.Verified, err error) {
 	fail := func(err error) (Admission, *identity.Verified, error) {
 		return Admission{}, nil, fmt.Errorf("open admission: %w", err)
 	}

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"crypto"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -129,6 +130,9 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	}, nil
 }
 
+// Ask wants a poll soon, as a nudge does.
+func (c *Client) Ask() { c.update(func() { c.asked = true }) }
+
 // LinkUp tells the client that it can publish and receive.
 func (c *Client) LinkUp() { c.update(func() { c.up, c.poll = true, true }) }
 
@@ -245,7 +249,7 @@ func (c *Client) Run(ctx context.Context) error {
 				c.log.Warn("revocation list of the platform", "err", err)
 			}
 		}
-		if err := c.distrust(); err != nil {
+		if err := c.platformLapsed(); err != nil {
 			c.log.Error("platform's certificate is not good any more: nothing is believed but its next one", "platform", c.side.Platform.ID(), "err", err)
 			turned := c.readmit(reply, &acks)
 			c.putBack(req, syncs, turned)
@@ -487,10 +491,9 @@ func (c *Client) settle(ctx context.Context, r Reply, acks *[][]byte) (more, stu
 	if len(r.PeerCredential.Chain) > 0 && c.cfg.TakePeer != nil {
 		c.cfg.TakePeer(r.PeerCredential) // before the orders, whose evidence may be signed with its key
 	}
-	more = r.More
 	for _, b := range r.Orders {
-		if stuck = !c.obey(ctx, b, acks); stuck {
-			return more, true
+		if !c.obey(ctx, b, acks) {
+			return r.More, true
 		}
 	}
 	if len(r.Prekey) > 0 && c.cfg.TakePrekey != nil {
@@ -500,7 +503,7 @@ func (c *Client) settle(ctx context.Context, r Reply, acks *[][]byte) (more, stu
 		c.cfg.TakeChain(r.Chain)
 	}
 	c.readmit(r, acks)
-	return more, false
+	return r.More, false
 }
 
 // readmit takes a new admission, and reports whether another side is gone on with.
@@ -523,7 +526,7 @@ func (c *Client) turn(next *Side, acks *[][]byte) {
 	}
 	c.side.Peer.Wipe()
 	c.side = *next
-	c.update(func() { c.poll = true }) // so that the platform hears of it
+	c.Ask() // so that the platform hears of it
 }
 
 // obey applies an order and adds its acknowledgement, if there is one to make. It reports whether the next order may follow.
@@ -557,11 +560,18 @@ func (c *Client) obey(ctx context.Context, b []byte, acks *[][]byte) bool {
 	return true
 }
 
-// distrust says why the platform's certificate is not good now: it is over, or a list that is in force by now names it or who certified it.
-// Whoever has its key could say anything in its name then, but cannot make the authority certify another one.
-func (c *Client) distrust() error {
-	_, err := c.cfg.Verifier.Verify(c.side.Platform.Credential(), identity.RolePlatform)
-	return err
+// platformLapsed says why the platform is not to be believed: its certificate is over, or a list that is in force by now names it or who
+// certified it.
+func (c *Client) platformLapsed() error {
+	if end := c.side.Platform.NotAfter(); c.cfg.Verifier.Now().After(end) {
+		return fmt.Errorf("%w: its certificate ended %s", identity.ErrExpired, end.UTC().Format(time.RFC3339))
+	}
+	for _, der := range c.side.Platform.Credential().Chain {
+		if cert, err := x509.ParseCertificate(der); err != nil || c.cfg.Verifier.Revoked(cert) {
+			return identity.ErrRevoked
+		}
+	}
+	return nil
 }
 
 func (c *Client) takeCRL(der []byte) error {

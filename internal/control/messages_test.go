@@ -32,7 +32,9 @@ func newCast(t testing.TB) *cast {
 	}
 }
 
-func (c *cast) request(t testing.TB, op control.Op) control.SignedRequest { return c.signed(t, op, c.app) }
+func (c *cast) request(t testing.TB, op control.Op) control.SignedRequest {
+	return c.signed(t, op, c.app)
+}
 
 // signed is request by the application with some keys.
 func (c *cast) signed(t testing.TB, op control.Op, by controltest.Party) control.SignedRequest {
