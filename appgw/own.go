@@ -176,6 +176,9 @@ func (g *Gateway) keysFor(c identity.Credential) (*own, error) {
 			return &own{v, o.signer, o.key}, nil
 		}
 	}
+	if newest := g.owns[0].self.Generation(); v.Generation() > newest {
+		return nil, fmt.Errorf("%w: it knows one of generation %d, Credential is of generation %d; take the newest", ErrConfig, v.Generation(), newest)
+	}
 	return nil, fmt.Errorf("%w: the keys of its credential of generation %d are missing; set Previous to what the application was then", ErrConfig, v.Generation())
 }
 

@@ -86,7 +86,16 @@ func (p *Platform) peer(v *identity.Verified, binding e2e.BindingID) *peer {
 func (p *Platform) Renew(next Party) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	before := p.Verified
 	p.Party = next
+	for _, from := range p.peers {
+		for n, b := range from.orders {
+			o, err := control.OpenOrder(b, before)
+			require.NoError(p.t, err)
+			from.orders[n], err = o.Sign(p.Signer)
+			require.NoError(p.t, err)
+		}
+	}
 	for _, from := range p.peers {
 		from.before = append(from.before, &peer{e2e: from.e2e})
 		from.e2e = p.peer(from.verified, from.binding).e2e
