@@ -97,7 +97,8 @@ func (s *server) run(ctx context.Context, t *cli.Terminal, _ []string) (err erro
 	defer func() { err = errors.Join(err, store.Close()) }()
 
 	cfg := platform.Config{
-		Credential: cred, Signer: s.party.Signer(), Key: s.party.Key(), Roots: s.party.Roots(), Store: store,
+		Credential: cred, Signer: s.party.Signer(), Key: s.party.Key(), Previous: s.party.Previous(),
+		Roots: s.party.Roots(), Store: store,
 		Prefix: prefix, Claim: rule, Logger: t.Log.With("part", "platform"),
 	}
 	if s.authority != nil {
