@@ -316,3 +316,32 @@ func (s *failingWrites) Update(ctx context.Context, f func(appgw.Tx) error) erro
 	}
 	return s.Store.Update(ctx, f)
 }
+
+// A platform whose keys were stolen has others, and the certificate of before revoked: gateways that know of both come back to it, also after a
+// restart in between, and take no order of the old keys.
+func TestRevokedPlatformIsReplaced(t *testing.T) {
+	bubble(t, func(t *testing.T, s *system) {
+		ctx := t.Context()
+		app, kill := s.startApp(nil)
+		old := s.platform.Party
+		next := s.world.Rekeyed(t, old, 1)
+		crl, err := s.world.Authority.RevokeCertificate(old.Verified.Certificate())
+		require.NoError(t, err)
+		s.platform.SetCRL(crl, 2)
+		time.Sleep(time.Hour)
+		waiting, stop := context.WithTimeout(ctx, time.Hour)
+		require.ErrorIs(t, app.Connect(waiting, s.sticker), appgw.ErrOutcomeUnknown)
+		stop()
+		kill()
+		app, _ = s.startApp(func(c *appgw.Config) { c.Admission, c.Link = nil, s.broker.Client("A-WATER") })
+		time.Sleep(time.Hour)
+		devices, err := app.Devices(ctx)
+		require.NoError(t, err)
+		require.Empty(t, devices)
+		s.platform.Renew(next)
+		time.Sleep(time.Hour)
+		devices, err = app.Devices(ctx)
+		require.NoError(t, err)
+		require.Len(t, devices, 1, "what it had decided came as an order that the new keys signed")
+	})
+}

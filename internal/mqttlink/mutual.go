@@ -16,9 +16,6 @@ type Mutual struct {
 	ClientID string   // a name, or an instance of one
 	Chain    [][]byte // DER, leaf first
 	Signer   crypto.Signer
-	// Newest returns what takes the place of Chain and Signer from now on, for a party whose certificate is renewed: it is asked at each
-	// connect. Optional.
-	Newest   func() (chain [][]byte, signer crypto.Signer)
 	Verifier *identity.Verifier
 	Logger   *slog.Logger
 }
@@ -39,20 +36,13 @@ func NewMutual(m Mutual) (*Link, error) {
 	for i, der := range m.Chain {
 		chain[i] = append([]byte(nil), der...)
 	}
-	newest := m.Newest
-	if newest == nil {
-		newest = func() ([][]byte, crypto.Signer) { return chain, m.Signer }
-	}
 	return New(Config{
 		Broker:   m.Broker,
 		ClientID: m.ClientID,
 		TLS: &tls.Config{
-			MinVersion: tls.VersionTLS13,
-			GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-				chain, signer := newest()
-				return &tls.Certificate{Certificate: chain, PrivateKey: signer}, nil
-			},
-			ServerName: u.Hostname(),
+			MinVersion:   tls.VersionTLS13,
+			Certificates: []tls.Certificate{{Certificate: chain, PrivateKey: m.Signer}},
+			ServerName:   u.Hostname(),
 			// crypto/tls knows neither a time floor nor revocation lists: VerifyConnection makes all of its checks and those.
 			InsecureSkipVerify: true,
 			VerifyConnection:   m.Verifier.VerifyTLSServer(u.Hostname()),
