@@ -120,10 +120,17 @@ func TestApplicationIsRenewed(t *testing.T) {
 						return nil
 					}
 				}
+				outdated := func() bool {
+					devices, err := app.Devices(ctx)
+					require.NoError(t, err)
+					require.Len(t, devices, 1)
+					return devices[0].Outdated
+				}
 				if c.after < tooLate {
 					// The platform passes nothing on yet.
 					dev, cut = s.startDevice(power)
 					talk(t, app, dev, &in)
+					require.True(t, outdated())
 					cut()
 				}
 				s.platform.PeerCredential = s.app.Verified
@@ -136,6 +143,7 @@ func TestApplicationIsRenewed(t *testing.T) {
 				talk(t, app, dev, &in)
 				talk(t, app, dev, &in)
 
+				require.False(t, outdated())
 				// Device and platform know it: what was before is needed no more.
 				kill()
 				previous = func(*appgw.Config) {}

@@ -148,6 +148,9 @@ func (s *Service) serve(ctx context.Context, was *peer, h heard, init []byte) (r
 		if resp, err = req.Reply(body); err != nil {
 			return err
 		}
+		if err := t.noteFace(h); err != nil {
+			return err
+		}
 		return t.remember(p.id, req, resp)
 	})
 	return resp, repeated, err

@@ -12,6 +12,7 @@ import (
 
 	"github.com/semio-iot/semio/e2e"
 	"github.com/semio-iot/semio/identity"
+	"github.com/semio-iot/semio/platform/registry"
 )
 
 // face is one of the platform's own credentials. Peers derive the keys of their binding from the one that they know, which they may have got years
@@ -195,4 +196,58 @@ func (f face) newPeer(v *identity.Verified, b e2e.BindingID) (*peer, error) {
 		return nil, err
 	}
 	return &peer{id: v.ID(), self: v, binding: b, keys: keys}, nil
+}
+
+// noteFace keeps that a peer has been heard under the present credential.
+func (t *txn) noteFace(h heard) error {
+	if h.outdated {
+		return nil
+	}
+	now := t.s.self.CertificateHash()
+	key := prefixFace + h.as.id.String()
+	switch known, err := t.tx.Get(key); {
+	case err == nil && bytes.Equal(known, now[:]):
+		return nil
+	case err != nil && !errors.Is(err, ErrNotFound):
+		return err
+	}
+	return t.tx.Put(key, now[:])
+}
+
+// Outdated returns the peers that have not been heard under the present credential: devices that are not retired, and applications that are
+// not revoked. When there is none, or none that matters, Config.Previous has done its work.
+func (s *Service) Outdated(ctx context.Context) ([]identity.ID, error) {
+	now := s.self.CertificateHash()
+	var out []identity.ID
+	err := s.cfg.Store.View(ctx, func(tx Tx) error {
+		look := func(id identity.ID) error {
+			known, err := tx.Get(prefixFace + id.String())
+			if errors.Is(err, ErrNotFound) || err == nil && !bytes.Equal(known, now[:]) {
+				out = append(out, id)
+				return nil
+			}
+			return err
+		}
+		for d := range s.state().Devices() {
+			if d.Status == registry.Retired {
+				continue
+			}
+			if err := look(d.ID.ID); err != nil {
+				return err
+			}
+		}
+		for a := range s.state().Applications() {
+			if a.Revoked {
+				continue
+			}
+			if err := look(a.ID.ID); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list outdated peers: %w", err)
+	}
+	return out, nil
 }

@@ -77,6 +77,9 @@ func TestPlatformIsRenewed(t *testing.T) {
 				ack, err := control.AckOf(dev.id, o.Number, r.Orders[0], control.AckDone).Sign(dev.signer)
 				require.NoError(t, err)
 				require.Empty(t, now.ask(control.Message{Acks: [][]byte{ack}}).Orders)
+				outdated, err := w.svc.Outdated(t.Context())
+				require.NoError(t, err)
+				require.Equal(t, []identity.ID{app.id}, outdated)
 
 				// Who does not come before the earlier ones are dropped is heard no more.
 				w.cfg.Previous = nil
