@@ -102,7 +102,7 @@ type world struct {
 	acks    map[uint64]control.AckResult
 	number  uint64
 	life    uint64
-	crl     []byte
+	lists   *identity.Verifier // has the revocation lists
 	polls   int
 	wire    [][]byte // every payload that the broker saw
 }
@@ -122,6 +122,9 @@ func newWorld(t *testing.T) *world {
 		answers: map[[32]byte][]byte{}, acks: map[uint64]control.AckResult{}, binding: e2e.NewBindingID(),
 	}
 	w.platform = w.ca.party(t, "P-TEST")
+	var err error
+	w.lists, err = identity.NewVerifier(identity.VerifierConfig{Roots: []*x509.Certificate{w.ca.Certificate()}})
+	require.NoError(t, err)
 	w.broker = linkmem.New(linkmem.Options{
 		Allow: func(client string, a linkmem.Action, topic string) bool {
 			w.mu.Lock()
@@ -284,8 +287,8 @@ func (w *world) answer(peer *e2e.Peer, init []byte) []byte {
 	}
 	w.polls++
 	reply := control.Reply{Time: time.Now(), Orders: w.orders}
-	if len(w.crl) > 0 && m.CRLNumber < crlNumber(w.t, w.crl) {
-		reply.CRL = w.crl
+	if newer := w.lists.Newer(m.Lists); len(newer) > 0 {
+		reply.CRL, reply.CRLNumber, reply.More = newer[0].Bundle, newer[0].CRLNumber, len(newer) > 1
 	}
 	body, err := reply.Marshal()
 	require.NoError(w.t, err)
@@ -293,12 +296,6 @@ func (w *world) answer(peer *e2e.Peer, init []byte) []byte {
 	require.NoError(w.t, err)
 	w.answers[req.Digest()] = resp
 	return resp
-}
-
-func crlNumber(t *testing.T, der []byte) uint64 {
-	list, err := x509.ParseRevocationList(der)
-	require.NoError(t, err)
-	return list.Number.Uint64()
 }
 
 func (w *world) nudge() {

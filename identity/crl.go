@@ -2,6 +2,8 @@ package identity
 
 import (
 	"bytes"
+	"cmp"
+	"crypto/sha256"
 	"crypto/x509"
 	"fmt"
 	"math"
@@ -62,6 +64,59 @@ func (v *Verifier) CRLNumber() uint64 {
 		return l.number
 	}
 	return 0
+}
+
+// AuthorityID tells authorities apart where lists are spoken of: the first 8 bytes of SHA-256 over the DER of the subject and of
+// SubjectPublicKeyInfo. It is the same in every certificate that a CA has for one key: self-signed, renewed, or by another root.
+type AuthorityID [8]byte
+
+// AuthorityOf returns the ID of the CA whose certificate cert is.
+func AuthorityOf(cert *x509.Certificate) (id AuthorityID) {
+	h := sha256.New()
+	h.Write(cert.RawSubject)
+	h.Write(cert.RawSubjectPublicKeyInfo)
+	copy(id[:], h.Sum(nil))
+	return id
+}
+
+// CRLNumber says which list of an authority somebody has.
+type CRLNumber struct {
+	Authority AuthorityID
+	Number    uint64
+}
+
+// CRLNumbers returns what is kept, in ascending order of the authorities, each once.
+func (v *Verifier) CRLNumbers() []CRLNumber {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	var out []CRLNumber
+	for _, l := range v.lists {
+		out = append(out, CRLNumber{AuthorityOf(l.issuer), l.number})
+	}
+	slices.SortFunc(out, func(a, b CRLNumber) int {
+		return cmp.Or(bytes.Compare(a.Authority[:], b.Authority[:]), cmp.Compare(a.Number, b.Number))
+	})
+	return slices.CompactFunc(out, func(a, b CRLNumber) bool { return a.Authority == b.Authority })
+}
+
+// KeptCRL is a list that a verifier keeps.
+type KeptCRL struct {
+	CRLNumber
+	Bundle []byte // for AddCRL
+}
+
+// Newer returns the lists, of those that are kept, of which somebody who has others has an older number or none.
+func (v *Verifier) Newer(have []CRLNumber) []KeptCRL {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	var out []KeptCRL
+	for _, l := range v.lists {
+		kept := KeptCRL{CRLNumber{AuthorityOf(l.issuer), l.number}, bytes.Clone(l.der)}
+		if !slices.ContainsFunc(have, func(n CRLNumber) bool { return n.Authority == kept.Authority && n.Number >= kept.Number }) {
+			out = append(out, kept)
+		}
+	}
+	return out
 }
 
 // CRLs returns copies of the lists of all CAs, in the order of VerifierConfig.

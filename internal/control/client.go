@@ -1,6 +1,8 @@
 package control
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/x509"
@@ -66,6 +68,8 @@ type Client struct {
 	wake     chan struct{} // something of mu's changed
 	incoming chan []byte   // replies; a full channel drops, the INIT is resent then
 	stopped  chan struct{} // closed at the end of Run
+
+	refused []identity.CRLNumber // lists that cannot be used; of Run's goroutine
 
 	mu       sync.Mutex // guards what follows
 	up       bool
@@ -314,7 +318,7 @@ func (c *Client) exchange(ctx context.Context, acks [][]byte, req *pendingReques
 	if err != nil {
 		return Reply{}, fmt.Errorf("begin: %w", err)
 	}
-	m := Message{Acks: acks, CRLNumber: c.cfg.Verifier.CRLNumber()}
+	m := Message{Acks: acks, Lists: c.heldLists()}
 	if c.cfg.Prekey != nil {
 		m.Prekey = c.cfg.Prekey()
 	}
@@ -434,6 +438,7 @@ func (c *Client) settle(ctx context.Context, r Reply, acks *[][]byte) (more, stu
 	if len(r.CRL) > 0 {
 		if err := c.takeCRL(r.CRL); err != nil {
 			c.log.Warn("revocation list of the platform", "err", err)
+			c.refuseCRL(r.CRLNumber)
 		}
 	}
 	if len(r.Orders) > 0 && c.platformRevoked() {
@@ -482,6 +487,24 @@ func (c *Client) platformRevoked() bool {
 		}
 	}
 	return false
+}
+
+// heldLists are the revocation lists that the platform need not send.
+func (c *Client) heldLists() []identity.CRLNumber {
+	all := append(c.cfg.Verifier.CRLNumbers(), c.refused...)
+	slices.SortFunc(all, func(a, b identity.CRLNumber) int {
+		return cmp.Or(bytes.Compare(a.Authority[:], b.Authority[:]), cmp.Compare(b.Number, a.Number))
+	})
+	all = slices.CompactFunc(all, func(a, b identity.CRLNumber) bool { return a.Authority == b.Authority })
+	return all[:min(len(all), maxLists)]
+}
+
+// refuseCRL remembers a list that the verifier does not take, for example of an authority that is unknown here: or it would come again with
+// every reply. The next one of that authority is looked at anew, and so is this one after a restart.
+func (c *Client) refuseCRL(n identity.CRLNumber) {
+	c.refused = slices.DeleteFunc(c.refused, func(r identity.CRLNumber) bool { return r.Authority == n.Authority })
+	c.refused = append(c.refused, n)
+	c.refused = c.refused[max(0, len(c.refused)-maxRefused):]
 }
 
 func (c *Client) takeCRL(der []byte) error {

@@ -344,10 +344,10 @@ func TestClientKeepsRevocationLists(t *testing.T) {
 		defer l.run()()
 		crl, err := w.Authority.Revoke(w.Party(t, "D-2").Verified.ID())
 		require.NoError(t, err)
-		l.platform.SetCRL(crl, 1000)
+		l.platform.AddCRL(crl)
 		l.client.LinkUp()
 		require.NoError(t, l.client.Sync(t.Context()))
-		require.Equal(t, crl, l.verifier.CRL())
+		require.Equal(t, [][]byte{crl}, l.verifier.CRLs())
 		require.Positive(t, l.crls)
 	})
 }

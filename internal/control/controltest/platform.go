@@ -35,8 +35,7 @@ type Platform struct {
 
 	mu     sync.Mutex // guards what follows
 	peers  map[identity.ID]*peer
-	crl    []byte
-	number uint64 // of crl
+	lists  *identity.Verifier // has the revocation lists
 	acks   []control.Ack
 	prekey []byte // the one that came last
 }
@@ -54,7 +53,7 @@ type peer struct {
 
 // NewPlatform certifies a platform.
 func NewPlatform(t testing.TB, w *World) *Platform {
-	return &Platform{Party: w.Party(t, "P-TEST"), t: t, nudges: make(chan identity.ID, 1024), peers: map[identity.ID]*peer{}}
+	return &Platform{Party: w.Party(t, "P-TEST"), t: t, nudges: make(chan identity.ID, 1024), peers: map[identity.ID]*peer{}, lists: w.Verifier(t)}
 }
 
 // Admit makes the binding with a peer and returns its admission.
@@ -91,12 +90,8 @@ func (p *Platform) Order(o control.Order) []byte {
 	return b
 }
 
-// SetCRL makes the platform pass on a revocation list.
-func (p *Platform) SetCRL(der []byte, number uint64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.crl, p.number = der, number
-}
+// AddCRL makes the platform pass on a revocation list.
+func (p *Platform) AddCRL(bundle []byte) { require.NoError(p.t, p.lists.AddCRL(bundle)) }
 
 // Acks are the acknowledgements that came, in their order.
 func (p *Platform) Acks() []control.Ack {
@@ -191,8 +186,8 @@ func (p *Platform) Answer(id identity.ID, init []byte) []byte {
 	if id.Role() == identity.RoleDevice && p.Prekey != nil {
 		reply.Prekey = p.Prekey
 	}
-	if p.number > m.CRLNumber {
-		reply.CRL = p.crl
+	if newer := p.lists.Newer(m.Lists); len(newer) > 0 {
+		reply.CRL, reply.CRLNumber, reply.More = newer[0].Bundle, newer[0].CRLNumber, len(newer) > 1
 	}
 	for _, n := range slices.Sorted(maps.Keys(from.orders)) {
 		reply.Orders = append(reply.Orders, from.orders[n])
