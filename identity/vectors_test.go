@@ -154,7 +154,7 @@ func TestVectorPeer(t *testing.T) {
 
 	require.NoError(t, v.VerifyRevoked(p.CRL, parsed))
 	require.NoError(t, v.AddCRL(p.CRL))
-	require.Equal(t, p.CRLNumber, v.CRLNumber())
+	require.Equal(t, p.CRLNumber, v.CRLNumbers()[0].Number)
 	_, err = v.Verify(parsed, 0)
 	require.ErrorIs(t, err, identity.ErrRevoked)
 }
