@@ -112,6 +112,7 @@ func (v *Verifier) verify(c Credential, want Role) (*Verified, error) {
 		return nil, err
 	}
 	p := &Verified{id: id, leaf: leaf, hash: sha256.Sum256(leaf.Raw), credential: c}
+	_, p.notAfter = common(path)
 	if len(c.Endorsement) > 0 || id.Role().needsAgreement() {
 		e, err := verifyEndorsement(c.Endorsement, leaf, id)
 		if err != nil {
@@ -127,6 +128,7 @@ func (v *Verifier) verify(c Credential, want Role) (*Verified, error) {
 			return nil, err
 		}
 		p.agreement, p.generation = e.agreement, e.generation
+		p.notAfter = earlier(p.notAfter, e.notAfter)
 	}
 	if p.helper, p.hasHelper, err = HelperHash(leaf); err != nil {
 		return nil, err

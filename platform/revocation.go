@@ -22,6 +22,7 @@ func (s *Service) AddCRL(ctx context.Context, crls []byte) error {
 	if err := s.verifier.AddCRL(crls); err != nil {
 		return err
 	}
+	s.lists.Add(1) // whoever was found to be good is looked at again
 	fail := func(err error) error { return fmt.Errorf("add revocation list: %w", err) }
 	bundles, err := identity.ParseCRLs(crls)
 	if err != nil {

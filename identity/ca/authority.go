@@ -48,9 +48,12 @@ type Config struct {
 	Policy func(*identity.CSR) error
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
-	// Validity, ServerValidity and CRLValidity replace the defaults where they are not 0. Devices have no expiry. Nothing that the authority signs
-	// outlives its own certificate.
+	// Validity, ServerValidity and CRLValidity replace the defaults where they are not 0. Nothing that the authority signs outlives its own
+	// certificate.
 	Validity, ServerValidity, CRLValidity time.Duration
+	// DeviceValidity is that of devices' certificates, 0: they have no expiry. A device asks for the next one when a third of it is left, and
+	// still can long after it is over.
+	DeviceValidity time.Duration
 }
 
 // Authority is a root or an issuing CA. It is safe for concurrent use.
@@ -114,6 +117,9 @@ func (cfg *Config) complete() error {
 		if *d.v == 0 {
 			*d.v = d.d
 		}
+	}
+	if cfg.DeviceValidity < 0 {
+		return errors.New("a validity is negative")
 	}
 	return nil
 }

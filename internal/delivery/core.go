@@ -153,6 +153,15 @@ func (k *core) switched(now time.Time, s e2e.SessionID, early uint64) {
 	k.in.owe(now)
 }
 
+// turned forgets the session: there is another peer, which has none.
+func (k *core) turned(now time.Time) {
+	k.session = e2e.SessionID{}
+	k.ready, k.spent, k.stray, k.renew, k.silence = false, false, false, false, 0
+	k.control = nil
+	k.pace.resends = 0
+	k.pace.hasten(now)
+}
+
 // sessionState brings in what the peer says of itself.
 func (k *core) sessionState(ready, renew bool) {
 	if !ready {
