@@ -17,7 +17,7 @@ const (
 	// MaxCRLBundle caps a list with the certificates of its issuer.
 	MaxCRLBundle = MaxCRL + maxIssuer*maxCertificate
 	// MaxCRLs caps what [Verifier.AddCRL] takes at once.
-	MaxCRLs = 4 << 20
+	MaxCRLs = maxLists * MaxCRLBundle
 	// maxLists is how many lists a verifier keeps, one each of as many CAs.
 	maxLists = 16
 	// maxIssuer is how many certificates may go with a list: two ways to different roots.

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"crypto"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -546,12 +545,7 @@ func (c *Client) obey(ctx context.Context, b []byte, acks *[][]byte) bool {
 
 // platformRevoked says whether a list that is in force by now names the platform or who certified it.
 func (c *Client) platformRevoked() bool {
-	for _, der := range c.side.Platform.Credential().Chain {
-		if cert, err := x509.ParseCertificate(der); err != nil || c.cfg.Verifier.Revoked(cert) {
-			return true
-		}
-	}
-	return false
+	return c.cfg.Verifier.CheckRevocation(c.side.Platform.Credential()) != nil
 }
 
 // heldLists are the revocation lists that the platform need not send.
