@@ -124,12 +124,20 @@ func crl(f *cli.Flags) cli.Action {
 }
 
 func publish(t *cli.Terminal, der []byte, out, what string) error {
-	list, err := x509.ParseRevocationList(der)
+	bundles, err := identity.ParseCRLs(der)
+	if err != nil {
+		return err
+	}
+	list, err := x509.ParseRevocationList(bundles[0].List)
 	if err != nil {
 		return fmt.Errorf("revocation list: %w", err)
 	}
 	if out != "" {
-		if err := t.WriteOut(out, party.EncodeCRL(der)); err != nil || out == "-" {
+		pem, err := party.EncodeCRL(der)
+		if err != nil {
+			return err
+		}
+		if err := t.WriteOut(out, pem); err != nil || out == "-" {
 			return err
 		}
 	}

@@ -83,7 +83,11 @@ func (p *publisher) publish() error {
 	if err != nil || bytes.Equal(der, p.last) {
 		return err
 	}
-	if err := files.Write(p.path, party.EncodeCRL(der), false); err != nil {
+	pem, err := party.EncodeCRL(der)
+	if err != nil {
+		return err
+	}
+	if err := files.Write(p.path, pem, false); err != nil {
 		return err
 	}
 	p.last = der
