@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/semio-iot/semio/e2e"
+	"github.com/semio-iot/semio/identity"
 	"github.com/semio-iot/semio/internal/atomicfile"
 	"github.com/semio-iot/semio/internal/control"
 	"github.com/semio-iot/semio/internal/delivery"
@@ -75,6 +76,9 @@ func KeepTime(g *Gateway, t time.Time) { g.keepTime(t) }
 
 // Now is the time that certificates are checked against.
 func Now(g *Gateway) time.Time { return g.verifier.Now() }
+
+// CRLNumbers are those of the lists in force.
+func CRLNumbers(g *Gateway) []identity.CRLNumber { return g.verifier.CRLNumbers() }
 
 // TakeCRL gives a revocation list as the control client does.
 func TakeCRL(g *Gateway, der []byte) error {

@@ -45,14 +45,30 @@ type authority struct {
 
 func newAuthority(t *testing.T, name string) *authority {
 	t.Helper()
-	a, err := ca.New(ca.Config{Name: name, Signer: newSigner(t), Store: new(ca.MemStore)})
+	return authorityOf(t, ca.Config{Name: name, Signer: newSigner(t), Store: new(ca.MemStore)})
+}
+
+func authorityOf(t *testing.T, cfg ca.Config) *authority {
+	t.Helper()
+	a, err := ca.New(cfg)
 	require.NoError(t, err)
-	v, err := identity.NewVerifier(identity.VerifierConfig{Roots: []*x509.Certificate{a.Certificate()}})
+	v, err := identity.NewVerifier(identity.VerifierConfig{Roots: a.Roots()})
 	require.NoError(t, err)
 	return &authority{a, v}
 }
 
-func (a *authority) roots() []*x509.Certificate { return []*x509.Certificate{a.Certificate()} }
+// issuing is an issuing CA under a.
+func (a *authority) issuing(t *testing.T, name string) *authority {
+	t.Helper()
+	cfg := ca.Config{Name: name, Signer: newSigner(t), Store: new(ca.MemStore), Root: a.Certificate()}
+	csr, err := ca.NewCARequest(cfg.Signer, name)
+	require.NoError(t, err)
+	cfg.Chain, err = a.CertifyCA(csr, ca.CAOptions{})
+	require.NoError(t, err)
+	return authorityOf(t, cfg)
+}
+
+func (a *authority) roots() []*x509.Certificate { return a.Roots() }
 
 func newSigner(t *testing.T) crypto.Signer {
 	t.Helper()
@@ -117,13 +133,18 @@ func deviceID(t *testing.T, s string) identity.DeviceID {
 // newWorld produces a device.
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldUnder(t, newAuthority(t, "Test CA"))
+}
+
+func newWorldUnder(t *testing.T, a *authority) *world {
+	t.Helper()
 	w := &world{
-		t: t, ca: newAuthority(t, "Test CA"), id: deviceID(t, "D-1001"), root: roottest.NewKeyRoot("the chip"), fs: crashfs.New("/nvm"),
+		t: t, ca: a, id: deviceID(t, "D-1001"), root: roottest.NewKeyRoot("the chip"), fs: crashfs.New("/nvm"),
 		answers: map[[32]byte][]byte{}, acks: map[uint64]control.AckResult{}, binding: e2e.NewBindingID(),
 	}
 	w.platform = w.ca.party(t, "P-TEST")
 	var err error
-	w.lists, err = identity.NewVerifier(identity.VerifierConfig{Roots: []*x509.Certificate{w.ca.Certificate()}})
+	w.lists, err = identity.NewVerifier(identity.VerifierConfig{Roots: w.ca.roots()})
 	require.NoError(t, err)
 	w.broker = linkmem.New(linkmem.Options{
 		Allow: func(client string, a linkmem.Action, topic string) bool {
