@@ -155,6 +155,7 @@ func (a *Authority) certify(g *generation, subject *x509.Certificate, o CAOption
 	t := &x509.Certificate{
 		RawSubject:            subject.RawSubject,
 		SubjectKeyId:          subject.SubjectKeyId,
+		AuthorityKeyId:        g.cert.SubjectKeyId, // x509 leaves it out where subject and issuer have one name, as after a roll-over
 		NotBefore:             a.begin(g),
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 		BasicConstraintsValid: true, IsCA: true, MaxPathLenZero: !o.Root,
