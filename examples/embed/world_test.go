@@ -69,6 +69,14 @@ func (a authorizer) Allow(id identity.ID, clientID string, action platform.Actio
 	return a.s.Platform.Allow(id, clientID, action, topic)
 }
 
+func (a authorizer) AuthenticateLapsed(id identity.ID, clientID string, certificate [32]byte) error {
+	return a.s.Platform.AuthenticateLapsed(id, clientID, certificate)
+}
+
+func (a authorizer) AllowLapsed(id identity.ID, clientID string, action platform.Action, topic string) bool {
+	return a.s.Platform.AllowLapsed(id, clientID, action, topic)
+}
+
 // admitService does with the folder what its owner does with the commands init and install.
 func (w *world) admitService() {
 	t := w.t

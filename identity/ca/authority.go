@@ -51,8 +51,8 @@ type Config struct {
 	// Validity, ServerValidity and CRLValidity replace the defaults where they are not 0. Nothing that the authority signs outlives its own
 	// certificate.
 	Validity, ServerValidity, CRLValidity time.Duration
-	// DeviceValidity is that of devices' certificates, 0: they have no expiry. A device asks for the next one when a third of it is left, and
-	// still can long after it is over.
+	// DeviceValidity gives devices an expiry, for an authority that wants them to come back for each certificate. 0: none, as IEEE 802.1AR
+	// has them.
 	DeviceValidity time.Duration
 }
 
@@ -107,6 +107,9 @@ func (cfg *Config) complete() error {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.DeviceValidity < 0 {
+		return errors.New("a validity is negative")
+	}
 	for _, d := range []struct {
 		v *time.Duration
 		d time.Duration
@@ -117,9 +120,6 @@ func (cfg *Config) complete() error {
 		if *d.v == 0 {
 			*d.v = d.d
 		}
-	}
-	if cfg.DeviceValidity < 0 {
-		return errors.New("a validity is negative")
 	}
 	return nil
 }

@@ -22,7 +22,7 @@ import (
 
 // IssueOptions are the choices of [Authority.Issue].
 type IssueOptions struct {
-	// Validity of the certificate from now, 0: that of Config. Devices have Config.DeviceValidity, whatever stands here.
+	// Validity of the certificate from now, 0: that of Config. That of a device is Config.DeviceValidity, whatever stands here.
 	Validity time.Duration
 	// NewKey lets a name that is no device's change its key: the operator vouches that the holder of the name asks for it. The
 	// certificates of the old key stay valid until they end or are revoked.

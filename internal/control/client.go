@@ -133,6 +133,9 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	}, nil
 }
 
+// Ask wants a poll soon, as a nudge does.
+func (c *Client) Ask() { c.update(func() { c.asked = true }) }
+
 // LinkUp tells the client that it can publish and receive.
 func (c *Client) LinkUp() { c.update(func() { c.up, c.poll = true, true }) }
 
@@ -465,26 +468,27 @@ func (c *Client) awaitReply(ctx context.Context, x *e2e.Exchange, timeout *time.
 // settle takes what a reply brings: time, revocation list, orders, credentials. It adds the acknowledgements of the orders. stuck tells
 // that an order could not be applied now.
 func (c *Client) settle(ctx context.Context, r Reply, acks *[][]byte) (more, stuck bool) {
-	if c.cfg.Time != nil {
-		c.cfg.Time(r.Time)
-	}
 	if len(r.CRL) > 0 {
 		if err := c.takeCRL(r.CRL); err != nil {
 			c.log.Warn("revocation list of the platform", "err", err)
 			c.refuseCRL(r.CRLNumber)
 		}
 	}
+	if why := c.platformLapsed(); why != nil {
+		// Whoever has its key by now may be somebody else. An admission proves itself.
+		c.log.Error("nothing of the platform's reply is taken but a new admission", "platform", c.side.Platform.ID(), "err", why)
+		c.admitted(r, acks)
+		return false, false
+	}
+	if c.cfg.Time != nil {
+		c.cfg.Time(r.Time)
+	}
 	if len(r.PeerCredential.Chain) > 0 && c.cfg.TakePeer != nil {
 		c.cfg.TakePeer(r.PeerCredential) // before the orders, whose evidence may be signed with its key
 	}
-	if len(r.Orders) > 0 && c.platformRevoked() {
-		c.log.Error("orders of a platform whose certificate is revoked: not applied", "platform", c.side.Platform.ID())
-		r.Orders, r.More = nil, false
-	}
-	more = r.More
 	for _, b := range r.Orders {
-		if stuck = !c.obey(ctx, b, acks); stuck {
-			return more, true
+		if !c.obey(ctx, b, acks) {
+			return r.More, true
 		}
 	}
 	if len(r.Prekey) > 0 && c.cfg.TakePrekey != nil {
@@ -493,14 +497,17 @@ func (c *Client) settle(ctx context.Context, r Reply, acks *[][]byte) (more, stu
 	if len(r.Chain) > 0 && c.cfg.TakeChain != nil {
 		c.cfg.TakeChain(r.Chain)
 	}
-	if len(r.Admission) > 0 && c.cfg.TakeAdmission != nil {
-		c.turn(c.cfg.TakeAdmission(r.Admission), acks)
-	}
-	return more, false
+	c.admitted(r, acks)
+	return r.More, false
 }
 
-// turn goes on with another side. What the old key acknowledged would not be understood under a new one: those orders come again.
-func (c *Client) turn(next *Side, acks *[][]byte) {
+// admitted goes on with another side, if the reply brings a new admission. What the old key acknowledged would not be understood under a new
+// one: those orders come again.
+func (c *Client) admitted(r Reply, acks *[][]byte) {
+	if len(r.Admission) == 0 || c.cfg.TakeAdmission == nil {
+		return
+	}
+	next := c.cfg.TakeAdmission(r.Admission)
 	if next == nil {
 		return
 	}
@@ -509,7 +516,7 @@ func (c *Client) turn(next *Side, acks *[][]byte) {
 	}
 	c.side.Peer.Wipe()
 	c.side = *next
-	c.update(func() { c.poll = true }) // so that the platform hears of it
+	c.Ask() // so that the platform hears of it
 }
 
 // obey applies an order and adds its acknowledgement, if there is one to make. It reports whether the next order may follow.
@@ -543,11 +550,6 @@ func (c *Client) obey(ctx context.Context, b []byte, acks *[][]byte) bool {
 	return true
 }
 
-// platformRevoked says whether a list that is in force by now names the platform or who certified it.
-func (c *Client) platformRevoked() bool {
-	return c.cfg.Verifier.CheckRevocation(c.side.Platform.Credential()) != nil
-}
-
 // heldLists are the revocation lists that the platform need not send.
 func (c *Client) heldLists() []identity.CRLNumber {
 	all := append(c.cfg.Verifier.CRLNumbers(), c.refused...)
@@ -564,6 +566,15 @@ func (c *Client) refuseCRL(n identity.CRLNumber) {
 	c.refused = slices.DeleteFunc(c.refused, func(r identity.CRLNumber) bool { return r.Authority == n.Authority })
 	c.refused = append(c.refused, n)
 	c.refused = c.refused[max(0, len(c.refused)-maxRefused):]
+}
+
+// platformLapsed says why the platform is not to be believed: its certificate is over, or a list that is in force by now names it or who
+// certified it.
+func (c *Client) platformLapsed() error {
+	if end := c.side.Platform.NotAfter(); c.cfg.Verifier.Now().After(end) {
+		return fmt.Errorf("%w: its certificate ended %s", identity.ErrExpired, end.UTC().Format(time.RFC3339))
+	}
+	return c.cfg.Verifier.CheckRevocation(c.side.Platform.Credential())
 }
 
 func (c *Client) takeCRL(der []byte) error {

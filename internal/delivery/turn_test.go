@@ -3,6 +3,7 @@ package delivery_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,11 +38,14 @@ func TestTurn(t *testing.T) {
 				net.lose, net.twice, net.old, net.refuse = 50, 50, 50, 50
 				dev, app := newPair(t, net, func(c *delivery.Config) { c.KeepSession = true })
 				var got [2]recorder
+				var mu sync.Mutex // guards runs
 				runs := [2]map[string]int{{}, {}}
 				for i, s := range []*side{dev, app} {
 					s.events = got[i].handle
 					s.calls = func(_ context.Context, c delivery.Call) (delivery.Reply, error) {
+						mu.Lock()
 						runs[i][string(c.Body)]++
+						mu.Unlock()
 						time.Sleep(time.Second)
 						return delivery.Reply{Body: c.Body}, nil
 					}
