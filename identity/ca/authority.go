@@ -331,6 +331,10 @@ func (a *Authority) saveSelf() error {
 // Certificate returns the authority's own certificate, self-signed if it is a root. It is shared: do not change it.
 func (a *Authority) Certificate() *x509.Certificate { return a.self().cert }
 
+// Chain returns what goes with every certificate that the authority issues: its own certificate if it is an issuing CA, and those above it or by
+// other roots. DER, without the root.
+func (a *Authority) Chain() [][]byte { return ders(a.self().chain) }
+
 // Roots returns the roots under which what the authority has issued verifies, the newest first.
 func (a *Authority) Roots() []*x509.Certificate {
 	var out []*x509.Certificate
