@@ -89,7 +89,7 @@ func (g *Gateway) catchUp(d *device, r deviceRecord) {
 // helper data, which a device has for life. The name is checked.
 func (g *Gateway) follows(have identity.Credential, next *identity.Verified) error {
 	// Without the revocation lists: the old certificate may be on one because there is a new one.
-	v, err := identity.NewVerifier(identity.VerifierConfig{Roots: g.cfg.Roots})
+	v, err := identity.NewVerifier(identity.VerifierConfig{Roots: g.cfg.Roots, Now: g.cfg.Now})
 	if err != nil {
 		return err
 	}

@@ -153,10 +153,11 @@ func (k *core) switched(now time.Time, s e2e.SessionID, early uint64) {
 	k.in.owe(now)
 }
 
-// turned forgets the session: there is another peer, which has none.
+// turned forgets the session: there is another peer, which has none. Where there was one, the other side waits for the next.
 func (k *core) turned(now time.Time) {
 	k.session = e2e.SessionID{}
-	k.ready, k.spent, k.stray, k.renew, k.silence = false, false, false, false, 0
+	k.stray = k.stray || k.ready
+	k.ready, k.spent, k.renew, k.silence = false, false, false, 0
 	k.control = nil
 	k.pace.resends = 0
 	k.pace.hasten(now)
