@@ -150,17 +150,24 @@ func (v *Verifier) Revoked(cert *x509.Certificate) bool {
 	return slices.ContainsFunc(v.lists, func(l *revocationList) bool { return l.names(cert) && cert.CheckSignatureFrom(l.issuer) == nil })
 }
 
-// CheckRevocation returns nil if the certificate of c, and every CA on its way to a root, is named by no list that is kept; else the error is [ErrRevoked], or
-// another one of those of [Verifier.Verify]. Validity in time plays no part: it is for what was verified before.
+// CheckRevocation is for what was verified before: it returns [ErrRevoked] if a list that is kept names the certificate of c or a CA on its way to a root,
+// and there is no other way. Validity in time plays no part.
 func (v *Verifier) CheckRevocation(c Credential) error {
 	chain, err := c.parse()
-	if err == nil {
+	if err == nil && v.named(chain) {
 		_, err = v.everTrusted(chain, v.checkPath)
 	}
 	if err != nil {
 		return fmt.Errorf("check revocation: %w", err)
 	}
 	return nil
+}
+
+// named tells quickly whether a list may speak of one of certs. It is asked about everybody whenever there is a new list.
+func (v *Verifier) named(certs []*x509.Certificate) bool {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return slices.ContainsFunc(v.lists, func(l *revocationList) bool { return slices.ContainsFunc(certs, l.names) })
 }
 
 // listed is Revoked for a certificate that is known to be signed by issuer.
