@@ -1,6 +1,7 @@
 package appgw
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdh"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"github.com/semio-iot/semio/identity"
 	"github.com/semio-iot/semio/internal/control"
 	"github.com/semio-iot/semio/internal/delivery"
+	"github.com/semio-iot/semio/internal/kv"
 	"github.com/semio-iot/semio/internal/link"
 	"github.com/semio-iot/semio/internal/mqttlink"
 )
@@ -121,9 +123,9 @@ const keyAdmission = "admission"
 
 func (g *Gateway) loadCRLs(ctx context.Context) error {
 	return g.memory.store.View(ctx, func(tx Tx) error {
-		for key, der := range tx.List("crl/") {
+		for key, crl := range tx.List("crl/") {
 			// A list of an authority that is no longer among the roots is no reason to stand still.
-			if err := g.verifier.AddCRL(der); err != nil {
+			if err := g.verifier.AddCRL(crl); err != nil {
 				g.log.Warn("kept revocation list", "key", key, "err", err)
 			}
 		}
@@ -135,8 +137,16 @@ func (g *Gateway) loadCRLs(ctx context.Context) error {
 func (g *Gateway) keepCRL([]byte) error {
 	g.dropRevoked()
 	return g.memory.update(context.Background(), func(tx Tx) error {
-		for i, der := range g.verifier.CRLs() {
-			if err := tx.Put(fmt.Sprintf("crl/%d", i), der); err != nil {
+		for i, crl := range g.verifier.CRLs() {
+			key := fmt.Sprintf("crl/%02d", i)
+			kept, err := tx.Get(key)
+			if err != nil && !errors.Is(err, kv.ErrNotFound) {
+				return err
+			}
+			if err == nil && bytes.Equal(kept, crl) {
+				continue
+			}
+			if err := tx.Put(key, crl); err != nil {
 				return err
 			}
 		}

@@ -335,7 +335,7 @@ func TestRevokedPlatformIsReplaced(t *testing.T) {
 		next := s.world.Rekeyed(t, old, 1)
 		crl, err := s.world.Authority.RevokeCertificate(old.Verified.Certificate())
 		require.NoError(t, err)
-		s.platform.SetCRL(crl, 2)
+		s.platform.AddCRL(crl)
 		time.Sleep(time.Hour)
 		waiting, stop := context.WithTimeout(ctx, time.Hour)
 		require.ErrorIs(t, app.Connect(waiting, s.sticker), appgw.ErrOutcomeUnknown)

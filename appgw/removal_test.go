@@ -124,7 +124,7 @@ func TestRevokedDeviceIsHeardNoMore(t *testing.T) {
 
 		crl, err := s.world.Authority.Revoke(s.sticker.Device.ID)
 		require.NoError(t, err)
-		s.platform.SetCRL(crl, 1<<20)
+		s.platform.AddCRL(crl)
 		s.orderApp(func(*control.Order) {}) // any order makes it ask
 		synctest.Wait()
 		_, err = dev.Send(ctx, devicegw.Event{Body: []byte("after")})

@@ -5,7 +5,9 @@ import (
 	"github.com/semio-iot/semio/internal/atomicfile"
 )
 
-func CreateOn(fsys atomicfile.FS, dir string, id identity.ID) (*Party, error) { return create(fsys, dir, id) }
+func CreateOn(fsys atomicfile.FS, dir string, id identity.ID) (*Party, error) {
+	return create(fsys, dir, id)
+}
 
 func OpenOn(fsys atomicfile.FS, dir string) (*Party, error) { return open(fsys, dir) }
 
