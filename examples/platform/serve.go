@@ -116,6 +116,13 @@ func (s *server) run(ctx context.Context, t *cli.Terminal, _ []string) (err erro
 		return err
 	}
 	s.service.Store(service)
+	if len(cfg.Previous) > 0 {
+		outdated, err := service.Outdated(ctx)
+		if err != nil {
+			return err
+		}
+		t.Log.Warn("earlier certificates are kept for those who have not been heard under the present one", "earlier", len(cfg.Previous), "peers", len(outdated))
+	}
 	for _, crl := range service.CRLs() {
 		if err := s.verifier.AddCRL(crl); err != nil {
 			return err
