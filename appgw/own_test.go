@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -149,6 +150,7 @@ func TestApplicationIsRenewed(t *testing.T) {
 				previous = func(*appgw.Config) {}
 				begin()
 				talk(t, app, dev, &in)
+				synctest.Wait()
 				require.Equal(t, "wait", got[0])
 				require.Equal(t, 1, strings.Count(strings.Join(got, " "), "wait"))
 				require.NoError(t, app.Disconnect(ctx, dev.ID()))
@@ -303,7 +305,7 @@ func TestRenewalOnAFailingStore(t *testing.T) {
 					require.NoError(t, dev.Sync(ctx))
 				}
 				talk(t, app, dev, &in)
-				require.True(t, bad.failed)
+				require.True(t, bad.failed.Load())
 			})
 		})
 	}
@@ -312,14 +314,14 @@ func TestRenewalOnAFailingStore(t *testing.T) {
 // failingWrites fails the transaction of a number that writes.
 type failingWrites struct {
 	appgw.Store
-	at, n  int
-	failed bool
+	at     int
+	n      atomic.Int64
+	failed atomic.Bool
 }
 
 func (s *failingWrites) Update(ctx context.Context, f func(appgw.Tx) error) error {
-	s.n++
-	if s.n-1 == s.at {
-		s.failed = true
+	if s.n.Add(1)-1 == int64(s.at) {
+		s.failed.Store(true)
 		return errors.New("disk full")
 	}
 	return s.Store.Update(ctx, f)
