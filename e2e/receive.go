@@ -108,29 +108,33 @@ func (p *Peer) Initiate(now time.Time, early []byte) ([]byte, error) {
 // means that the record is to be dropped, and acknowledged to the broker; a [ChallengeError] has something to publish besides. An error that Is none of this package's comes from
 // Config.Epochs or Config.Key: then nothing was accepted, and the peer's repetition of the record may succeed.
 func (p *Peer) Receive(now time.Time, record []byte) (Event, error) {
-	return p.ReceiveInto(now, nil, record)
+	var e Event
+	err := p.ReceiveInto(&e, now, nil, record)
+	return e, err
 }
 
-// ReceiveInto is Receive, which appends the payload of a DATA record to dst, for callers that reuse their buffers.
-// Event.Payload is the appended part. record must not overlap dst.
-func (p *Peer) ReceiveInto(now time.Time, dst, record []byte) (e Event, err error) {
+// ReceiveInto is Receive for callers that reuse their memory: it fills in e, whatever was in it, and appends the payload of a DATA record
+// to dst; e.Payload is the appended part. record must not overlap dst.
+func (p *Peer) ReceiveInto(e *Event, now time.Time, dst, record []byte) (err error) {
+	*e = Event{}
 	if p.oneShot {
-		return Event{}, fmt.Errorf("receive session records of or as a platform: %w", ErrWrongUse)
+		return fmt.Errorf("receive session records of or as a platform: %w", ErrWrongUse)
 	}
 	var h header
 	if !h.parse(record) {
-		return Event{}, unauthentic(&p.count.malformed)
+		return unauthentic(&p.count.malformed)
 	}
 	switch h.typ {
 	case TypeData, TypeClose:
-		err = p.receiveData(&e, now, dst, &h, record)
-		return e, err
+		return p.receiveData(e, now, dst, &h, record)
 	case TypeInit:
-		return p.receiveInit(now, h, record)
+		*e, err = p.receiveInit(now, h, record)
 	case TypeResp:
-		return p.receiveResp(now, h, record)
+		*e, err = p.receiveResp(now, h, record)
+	default:
+		*e, err = p.receiveChallenge(now, h, record)
 	}
-	return p.receiveChallenge(now, h, record)
+	return err
 }
 
 func (p *Peer) receiveInit(now time.Time, h header, record []byte) (Event, error) {

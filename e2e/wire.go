@@ -136,8 +136,8 @@ func copyHeader(dst, header []byte) {
 	binary.NativeEndian.PutUint64(dst[8:], binary.NativeEndian.Uint64(header[8:]))
 }
 
-func (h header) fromB() bool      { return h.flags&flagB != 0 }
-func (h header) profile() Profile { return Profile(h.flags & flagProfile >> 4) }
+func (h *header) fromB() bool      { return h.flags&flagB != 0 }
+func (h *header) profile() Profile { return Profile(h.flags & flagProfile >> 4) }
 
 // parseHeader checks everything that can be checked without knowing the binding.
 func parseHeader(b []byte) (h header, ok bool) {
