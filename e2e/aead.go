@@ -13,10 +13,10 @@ import (
 
 // aead seals the payloads of one direction under one generation of keys. It is not safe for concurrent use.
 type aead interface {
-	// seal appends ciphertext ‖ tag to dst. header is the record's 16 bytes. The caller never uses a counter twice.
-	seal(dst []byte, counter uint32, header, plaintext []byte) []byte
+	// seal appends ciphertext ‖ tag to dst. h is the record's; the caller never uses its counter twice.
+	seal(dst []byte, h header, plaintext []byte) []byte
 	// open appends the plaintext to dst, or returns dst unchanged and false. sealed holds at least a tag.
-	open(dst []byte, counter uint32, header, sealed []byte) ([]byte, bool)
+	open(dst []byte, h header, sealed []byte) ([]byte, bool)
 }
 
 // newAEAD splits keys into SEK ‖ SAK ‖ IV. th is the transcript hash that every tag covers; it binds a record to its
@@ -33,20 +33,14 @@ func newAEAD(s Suite, keys []byte, th [hashSize]byte) (a aead, err error) {
 	return watch(a, keys), nil
 }
 
-// nonceOf is the nonce of a message: IV with its last four bytes xor counter.
-func nonceOf(iv [ivSize]byte, counter uint32) [ivSize]byte {
-	binary.BigEndian.PutUint32(iv[8:], binary.BigEndian.Uint32(iv[8:])^counter)
-	return iv
-}
-
 // ctrHMAC is for suites 0x01 and 0x03. Its buffers and its HMAC are kept and reset: making them anew for each message would cost more
 // than the hash. So would cloning an HMAC that has read the transcript hash already, which is half a block and saves none.
 type ctrHMAC struct {
 	block cipher.Block
 	mac   hash.Hash
 	ad    [hashSize + headerSize]byte // transcript hash, which stays, and the header of each record
-	iv    [ivSize]byte
-	nonce [aes.BlockSize]byte
+	iv    uint32                      // its last four bytes
+	nonce [aes.BlockSize]byte         // all of it but those, and four bytes that stay 0
 	sum   [sha256.Size]byte
 }
 
@@ -57,7 +51,8 @@ func newCTRHMAC(keys []byte, th [hashSize]byte) (*ctrHMAC, error) {
 	}
 	c := &ctrHMAC{block: block, mac: hmac.New(sha256.New, keys[keySize:2*keySize])}
 	copy(c.ad[:], th[:])
-	copy(c.iv[:], keys[2*keySize:])
+	c.iv = binary.BigEndian.Uint32(keys[keysSize-4:])
+	copy(c.nonce[:], keys[2*keySize:])
 	c.mac.Reset() // precomputes the padded key's state
 	return c, nil
 }
@@ -66,32 +61,32 @@ func newCTRHMAC(keys []byte, th [hashSize]byte) (*ctrHMAC, error) {
 // bytes of block counter. NewCTR allocates; counting with block.Encrypt would not, and be 100 ns faster for a short message, but
 // raw AES is no approved service of Go's FIPS 140-3 module, and NewCTR is.
 func (c *ctrHMAC) stream(counter uint32) cipher.Stream {
-	nonce := nonceOf(c.iv, counter)
-	copy(c.nonce[:], nonce[:]) // and four bytes that stay 0
+	// In one word, as NewCTR reads it.
+	binary.BigEndian.PutUint64(c.nonce[8:], uint64(c.iv^counter)<<32)
 	return cipher.NewCTR(c.block, c.nonce[:])
 }
 
-func (c *ctrHMAC) tag(header, ciphertext []byte) []byte {
-	copyHeader(c.ad[hashSize:], header)
+func (c *ctrHMAC) tag(h header, ciphertext []byte) []byte {
+	h.put(c.ad[hashSize:])
 	c.mac.Reset()
 	c.mac.Write(c.ad[:])
 	c.mac.Write(ciphertext)
 	return c.mac.Sum(c.sum[:0])[:tagSize]
 }
 
-func (c *ctrHMAC) seal(dst []byte, counter uint32, header, plaintext []byte) []byte {
+func (c *ctrHMAC) seal(dst []byte, h header, plaintext []byte) []byte {
 	dst, out := extend(dst, len(plaintext))
-	c.stream(counter).XORKeyStream(out, plaintext)
-	return append(dst, c.tag(header, out)...)
+	c.stream(h.counter()).XORKeyStream(out, plaintext)
+	return append(dst, c.tag(h, out)...)
 }
 
-func (c *ctrHMAC) open(dst []byte, counter uint32, header, sealed []byte) ([]byte, bool) {
+func (c *ctrHMAC) open(dst []byte, h header, sealed []byte) ([]byte, bool) {
 	ciphertext, tag := sealed[:len(sealed)-tagSize], sealed[len(sealed)-tagSize:]
-	if subtle.ConstantTimeCompare(tag, c.tag(header, ciphertext)) != 1 {
+	if subtle.ConstantTimeCompare(tag, c.tag(h, ciphertext)) != 1 {
 		return dst, false
 	}
 	dst, out := extend(dst, len(ciphertext))
-	c.stream(counter).XORKeyStream(out, ciphertext)
+	c.stream(h.counter()).XORKeyStream(out, ciphertext)
 	return dst, true
 }
 

@@ -61,11 +61,11 @@ func (p *Peer) CloseSession(reason byte) ([]byte, error) {
 
 // receiveData is for DATA and CLOSE. It fills in e, which is zero: an Event is large enough for its copies to show beside the
 // opening of a short message.
-func (p *Peer) receiveData(e *Event, now time.Time, dst []byte, h *header, record []byte) error {
-	if len(record) < minDataSize || len(record) > minDataSize+MaxPayload || h.counter > maxCounter {
+func (p *Peer) receiveData(e *Event, now time.Time, dst []byte, h header, record []byte) error {
+	if len(record) < minDataSize || len(record) > minDataSize+MaxPayload || h.counter() > maxCounter {
 		return unauthentic(&p.count.malformed)
 	}
-	if h.typ == TypeClose && len(record) != minDataSize+1 {
+	if h.typ() == TypeClose && len(record) != minDataSize+1 {
 		return unauthentic(&p.count.malformed) // its reason is one byte
 	}
 	if h.fromB() == p.selfB {
@@ -77,11 +77,11 @@ func (p *Peer) receiveData(e *Event, now time.Time, dst []byte, h *header, recor
 		return ErrWiped
 	}
 	p.expire(now)
-	s := p.find(SessionID(h.id))
+	s := p.find(h.name())
 	if s == nil {
 		return unauthentic(&p.count.unknownSession)
 	}
-	if s.suite != h.suite {
+	if s.suite != h.suite() {
 		return unauthentic(&p.count.unsupported)
 	}
 	start := len(dst)
@@ -103,7 +103,7 @@ func (p *Peer) receiveData(e *Event, now time.Time, dst []byte, h *header, recor
 		return ErrExpired
 	}
 	p.count.opened++
-	if h.flags&flagRenew != 0 {
+	if h.flags()&flagRenew != 0 {
 		s.renew = true
 	}
 
@@ -116,7 +116,7 @@ func (p *Peer) receiveData(e *Event, now time.Time, dst []byte, h *header, recor
 		e.Kind, e.Switched = KindEstablished, true
 	}
 	switch {
-	case h.typ == TypeClose:
+	case h.typ() == TypeClose:
 		e.Kind, e.Switched = KindClosed, false
 		e.Reason = payload[0]
 		p.drop(s)
@@ -126,13 +126,14 @@ func (p *Peer) receiveData(e *Event, now time.Time, dst []byte, h *header, recor
 	return nil
 }
 
-func (p *Peer) find(id SessionID) *session {
+// find returns the session whose ID is this number.
+func (p *Peer) find(name uint64) *session {
 	switch {
-	case p.current != nil && p.current.id == id:
+	case p.current.named(name):
 		return p.current
-	case p.previous != nil && p.previous.id == id:
+	case p.previous.named(name):
 		return p.previous
-	case p.next != nil && p.next.id == id:
+	case p.next.named(name):
 		return p.next
 	}
 	return nil

@@ -3,6 +3,7 @@ package e2e
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"encoding/binary"
 	"fmt"
 )
 
@@ -10,8 +11,9 @@ import (
 type gcm struct {
 	aead  cipher.AEAD
 	ad    [hashSize + headerSize]byte // transcript hash, which stays, and the header of each record
-	iv    [ivSize]byte
-	nonce [ivSize]byte
+	iv    uint32                      // its last four bytes
+	nonce [ivSize]byte                // of the message ready
+	ready uint32
 }
 
 func newGCM(keys []byte, th [hashSize]byte) (*gcm, error) {
@@ -25,24 +27,37 @@ func newGCM(keys []byte, th [hashSize]byte) (*gcm, error) {
 	}
 	g := &gcm{aead: a}
 	copy(g.ad[:], th[:])
-	copy(g.iv[:], keys[2*keySize:])
+	g.iv = binary.BigEndian.Uint32(keys[keysSize-4:])
+	copy(g.nonce[:], keys[2*keySize:]) // of counter 0
 	return g, nil
 }
 
+// number makes the nonce of a message. It is made for the next one as soon as the last is done: the processor would have to wait for bytes
+// that were just written.
+func (g *gcm) number(counter uint32) {
+	binary.BigEndian.PutUint32(g.nonce[8:], g.iv^counter)
+	g.ready = counter
+}
+
 // set puts a record's header and counter in their places.
-func (g *gcm) set(counter uint32, header []byte) {
-	copyHeader(g.ad[hashSize:], header)
-	g.nonce = nonceOf(g.iv, counter)
+func (g *gcm) set(h header) {
+	if n := h.counter(); n != g.ready {
+		g.number(n)
+	}
+	h.put(g.ad[hashSize:])
 }
 
-func (g *gcm) seal(dst []byte, counter uint32, header, plaintext []byte) []byte {
-	g.set(counter, header)
-	return g.aead.Seal(dst, g.nonce[:], plaintext, g.ad[:])
+func (g *gcm) seal(dst []byte, h header, plaintext []byte) []byte {
+	g.set(h)
+	dst = g.aead.Seal(dst, g.nonce[:], plaintext, g.ad[:])
+	g.number(g.ready + 1)
+	return dst
 }
 
-func (g *gcm) open(dst []byte, counter uint32, header, sealed []byte) ([]byte, bool) {
-	g.set(counter, header)
+func (g *gcm) open(dst []byte, h header, sealed []byte) ([]byte, bool) {
+	g.set(h)
 	out, err := g.aead.Open(dst, g.nonce[:], sealed, g.ad[:])
+	g.number(g.ready + 1)
 	if err != nil {
 		return dst, false
 	}

@@ -120,13 +120,13 @@ func (p *Peer) ReceiveInto(e *Event, now time.Time, dst, record []byte) (err err
 	if p.oneShot {
 		return fmt.Errorf("receive session records of or as a platform: %w", ErrWrongUse)
 	}
-	var h header
-	if !h.parse(record) {
+	h, ok := parseHeader(record)
+	if !ok {
 		return unauthentic(&p.count.malformed)
 	}
-	switch h.typ {
+	switch h.typ() {
 	case TypeData, TypeClose:
-		return p.receiveData(e, now, dst, &h, record)
+		return p.receiveData(e, now, dst, h, record)
 	case TypeInit:
 		*e, err = p.receiveInit(now, h, record)
 	case TypeResp:
@@ -160,17 +160,17 @@ func (p *Peer) receiveInit(now time.Time, h header, record []byte) (Event, error
 			return Event{}, err
 		}
 		if restored {
-			return Event{}, p.challenge(now, m.suite, Digest(record), ErrEchoRequired)
+			return Event{}, p.challenge(now, m.suite(), Digest(record), ErrEchoRequired)
 		}
 	}
 	if m.epoch <= p.seenEpoch {
 		p.count.stale.Add(1)
-		return Event{}, p.challenge(now, m.suite, Digest(record), CheckEpoch(p.seenEpoch, m.epoch))
+		return Event{}, p.challenge(now, m.suite(), Digest(record), CheckEpoch(p.seenEpoch, m.epoch))
 	}
 	var prekey ecdh.KeyExchanger
 	if m.prekey != 0 {
 		if prekey, err = p.findPrekey(m.prekey); errors.Is(err, ErrUnknownPrekey) {
-			return Event{}, p.challenge(now, m.suite, Digest(record), err)
+			return Event{}, p.challenge(now, m.suite(), Digest(record), err)
 		}
 		if err != nil {
 			return Event{}, err
@@ -184,7 +184,7 @@ func (p *Peer) receiveInit(now time.Time, h header, record []byte) (Event, error
 	if p.requirePrekey && m.prekey == 0 && len(o.payload) > 0 {
 		// Whoever has our agreement key could have made it. Its author, if there is one, starts a session and sends it there.
 		clear(o.payload)
-		return Event{}, p.challenge(now, m.suite, o.digest, ErrPrekeyRequired)
+		return Event{}, p.challenge(now, m.suite(), o.digest, ErrPrekeyRequired)
 	}
 	if p.pending != nil && !p.selfB && p.contending(now) {
 		// Our INIT wins. The other one's epoch is used up, so that nobody can play it later, when its sender has sent the
@@ -261,7 +261,7 @@ func (p *Peer) refuseEpoch(now time.Time, m initRecord, digest [hashSize]byte, e
 		return err
 	}
 	p.count.stale.Add(1)
-	return p.challenge(now, m.suite, digest, err)
+	return p.challenge(now, m.suite(), digest, err)
 }
 
 func (p *Peer) receiveResp(now time.Time, h header, record []byte) (Event, error) {
@@ -282,7 +282,7 @@ func (p *Peer) receiveResp(now time.Time, h header, record []byte) (Event, error
 		return Event{}, err
 	}
 	defer o.ck3.Wipe()
-	s, err := p.newSession(h.suite, o.ck3, o.th3, i.created)
+	s, err := p.newSession(h.suite(), o.ck3, o.th3, i.created)
 	if err != nil {
 		return Event{}, err
 	}
