@@ -76,7 +76,7 @@ func (p *Peer) receiveData(e *Event, now time.Time, dst []byte, h header, record
 	if p.wiped {
 		return ErrWiped
 	}
-	p.expire(now)
+	late := p.expire(now)
 	s := p.find(h.name())
 	if s == nil {
 		return unauthentic(&p.count.unknownSession)
@@ -96,7 +96,7 @@ func (p *Peer) receiveData(e *Event, now time.Time, dst []byte, h header, record
 		return ErrReplay
 	}
 	payload := dst[start:]
-	if s.expired(now) {
+	if late && s.expired(now) {
 		clear(payload)
 		p.count.isExpired.Add(1)
 		p.drop(s)
@@ -144,6 +144,7 @@ func (p *Peer) takeOver(s *session, now time.Time) {
 	p.previous.wipe()
 	p.previous, p.current = p.current, s
 	p.lingers = now.Add(p.limits.Linger)
+	p.setDue(now)
 	p.count.handshakes.Add(1)
 }
 
@@ -162,11 +163,14 @@ func (p *Peer) drop(s *session) {
 }
 
 // expire forgets keys that only receive, once the new session has carried data of the peer and the broker has no older
-// messages left, or once they are past their age.
-func (p *Peer) expire(now time.Time) {
-	if p.previous != nil || p.next != nil { // seldom so; the rest would not be inlined
-		p.expireNow(now)
+// messages left, or once they are past their age. It returns false where no session can be past its age, not even the current one: one
+// comparison of times is all that a message pays.
+func (p *Peer) expire(now time.Time) (late bool) {
+	if now.Before(p.due) {
+		return false
 	}
+	p.expireNow(now)
+	return true
 }
 
 func (p *Peer) expireNow(now time.Time) {
@@ -176,5 +180,24 @@ func (p *Peer) expireNow(now time.Time) {
 	}
 	if s := p.next; s != nil && (replaced && s.order < p.current.order || s.expired(now)) {
 		p.drop(s)
+	}
+	p.setDue(now)
+}
+
+// setDue finds the moment until which expire has nothing to do. It is called whenever a session comes.
+func (p *Peer) setDue(now time.Time) {
+	p.due = now.Add(defaultMaxAge)
+	sooner := func(t time.Time) {
+		if t.Before(p.due) {
+			p.due = t
+		}
+	}
+	for _, s := range []*session{p.current, p.previous, p.next} {
+		if s != nil {
+			sooner(s.gone)
+		}
+	}
+	if p.previous != nil || p.next != nil {
+		sooner(p.lingers)
 	}
 }

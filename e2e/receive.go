@@ -41,7 +41,18 @@ const (
 
 // Event is the effect of one authentic record.
 type Event struct {
-	Kind    EventKind
+	Kind EventKind
+
+	// Reason is that of a CLOSE.
+	Reason byte
+
+	// Switched says that this record made Session the one that Seal uses: at KindEstablished, and at a KindData that came
+	// before the confirmation.
+	Switched bool
+
+	// Prekey is the number of the prekey that protected the early data; 0: none did.
+	Prekey uint32
+
 	Session SessionID // the session that the record belongs to or makes
 	Payload []byte    // owned by the caller
 
@@ -49,19 +60,9 @@ type Event struct {
 	// a new session, or an INIT (KindChallenged). It need not be kept: it is made again from a repeated INIT, and any DATA confirms.
 	Reply []byte
 
-	// Switched says that this record made Session the one that Seal uses: at KindEstablished, and at a KindData that came
-	// before the confirmation.
-	Switched bool
-
 	// Returned is the early data of our own INIT, when that INIT lost against the peer's, or was challenged. It may have arrived all the
 	// same: send it again under whatever number tells the peer's application that it is the same message.
 	Returned []byte
-
-	// Prekey is the number of the prekey that protected the early data; 0: none did.
-	Prekey uint32
-
-	// Reason is that of a CLOSE.
-	Reason byte
 }
 
 // Initiate starts a new session: it takes an epoch and returns an INIT to publish. A session in use stays in use until
@@ -219,6 +220,7 @@ func (p *Peer) receiveInit(now time.Time, h header, record []byte) (Event, error
 	s.order = p.orders
 	p.next.wipe()
 	p.next = s
+	p.setDue(now)
 	p.answer = &answer{digest: o.digest, resp: resp, session: s.id}
 	e := Event{Session: s.id, Reply: slices.Clone(resp)}
 	if p.pending != nil {
