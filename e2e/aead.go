@@ -19,13 +19,12 @@ type aead interface {
 	open(dst []byte, h header, sealed []byte) ([]byte, bool)
 }
 
-// newAEAD splits keys into SEK ‖ SAK ‖ IV. th is the transcript hash that every tag covers; it binds a record to its
-// handshake even where two of them had the same keys.
-func newAEAD(s Suite, keys []byte, th [hashSize]byte) (a aead, err error) {
+// newAEAD splits keys into SEK ‖ SAK ‖ IV.
+func newAEAD(s Suite, keys []byte) (a aead, err error) {
 	if s.gcm() {
-		a, err = newGCM(keys, th)
+		a, err = newGCM(keys)
 	} else {
-		a, err = newCTRHMAC(keys, th)
+		a, err = newCTRHMAC(keys)
 	}
 	if err != nil {
 		return nil, err
@@ -34,23 +33,22 @@ func newAEAD(s Suite, keys []byte, th [hashSize]byte) (a aead, err error) {
 }
 
 // ctrHMAC is for suites 0x01 and 0x03. Its buffers and its HMAC are kept and reset: making them anew for each message would cost more
-// than the hash. So would cloning an HMAC that has read the transcript hash already, which is half a block and saves none.
+// than the hash.
 type ctrHMAC struct {
-	block cipher.Block
-	mac   hash.Hash
-	ad    [hashSize + headerSize]byte // transcript hash, which stays, and the header of each record
-	iv    uint32                      // its last four bytes
-	nonce [aes.BlockSize]byte         // all of it but those, and four bytes that stay 0
-	sum   [sha256.Size]byte
+	block  cipher.Block
+	mac    hash.Hash
+	header [headerSize]byte
+	iv     uint32              // its last four bytes
+	nonce  [aes.BlockSize]byte // all of it but those, and four bytes that stay 0
+	sum    [sha256.Size]byte
 }
 
-func newCTRHMAC(keys []byte, th [hashSize]byte) (*ctrHMAC, error) {
+func newCTRHMAC(keys []byte) (*ctrHMAC, error) {
 	block, err := aes.NewCipher(keys[:keySize])
 	if err != nil {
 		return nil, fmt.Errorf("e2e: make cipher: %w", err)
 	}
 	c := &ctrHMAC{block: block, mac: hmac.New(sha256.New, keys[keySize:2*keySize])}
-	copy(c.ad[:], th[:])
 	c.iv = binary.BigEndian.Uint32(keys[keysSize-4:])
 	copy(c.nonce[:], keys[2*keySize:])
 	c.mac.Reset() // precomputes the padded key's state
@@ -67,9 +65,9 @@ func (c *ctrHMAC) stream(counter uint32) cipher.Stream {
 }
 
 func (c *ctrHMAC) tag(h header, ciphertext []byte) []byte {
-	h.put(c.ad[hashSize:])
+	h.put(c.header[:])
 	c.mac.Reset()
-	c.mac.Write(c.ad[:])
+	c.mac.Write(c.header[:])
 	c.mac.Write(ciphertext)
 	return c.mac.Sum(c.sum[:0])[:tagSize]
 }

@@ -9,14 +9,14 @@ import (
 
 // gcm is for suites 0x02 and 0x04. Of SEK ‖ SAK ‖ IV it leaves SAK unused: GCM has one key.
 type gcm struct {
-	aead  cipher.AEAD
-	ad    [hashSize + headerSize]byte // transcript hash, which stays, and the header of each record
-	iv    uint32                      // its last four bytes
-	nonce [ivSize]byte                // of the message ready
-	ready uint32
+	aead   cipher.AEAD
+	header [headerSize]byte
+	iv     uint32       // its last four bytes
+	nonce  [ivSize]byte // of the message ready
+	ready  uint32
 }
 
-func newGCM(keys []byte, th [hashSize]byte) (*gcm, error) {
+func newGCM(keys []byte) (*gcm, error) {
 	block, err := aes.NewCipher(keys[:keySize])
 	if err != nil {
 		return nil, fmt.Errorf("e2e: make cipher: %w", err)
@@ -26,7 +26,6 @@ func newGCM(keys []byte, th [hashSize]byte) (*gcm, error) {
 		return nil, fmt.Errorf("e2e: make cipher: %w", err)
 	}
 	g := &gcm{aead: a}
-	copy(g.ad[:], th[:])
 	g.iv = binary.BigEndian.Uint32(keys[keysSize-4:])
 	copy(g.nonce[:], keys[2*keySize:]) // of counter 0
 	return g, nil
@@ -44,19 +43,19 @@ func (g *gcm) set(h header) {
 	if n := h.counter(); n != g.ready {
 		g.number(n)
 	}
-	h.put(g.ad[hashSize:])
+	h.put(g.header[:])
 }
 
 func (g *gcm) seal(dst []byte, h header, plaintext []byte) []byte {
 	g.set(h)
-	dst = g.aead.Seal(dst, g.nonce[:], plaintext, g.ad[:])
+	dst = g.aead.Seal(dst, g.nonce[:], plaintext, g.header[:])
 	g.number(g.ready + 1)
 	return dst
 }
 
 func (g *gcm) open(dst []byte, h header, sealed []byte) ([]byte, bool) {
 	g.set(h)
-	out, err := g.aead.Open(dst, g.nonce[:], sealed, g.ad[:])
+	out, err := g.aead.Open(dst, g.nonce[:], sealed, g.header[:])
 	g.number(g.ready + 1)
 	if err != nil {
 		return dst, false
