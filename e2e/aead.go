@@ -11,12 +11,13 @@ import (
 	"hash"
 )
 
-// aead seals the payloads of one direction under one generation of keys. It is not safe for concurrent use.
+// aead seals the payloads of one direction under one generation of keys. Header and payload lie in one piece, for the tag is over both. It
+// is not safe for concurrent use.
 type aead interface {
-	// seal appends ciphertext ‖ tag to dst. h is the record's; the caller never uses its counter twice.
-	seal(dst []byte, h header, plaintext []byte) []byte
-	// open appends the plaintext to dst, or returns dst unchanged and false. sealed holds at least a tag.
-	open(dst []byte, h header, sealed []byte) ([]byte, bool)
+	// seal appends ciphertext ‖ tag to record, which ends with the record's header. The caller never uses a counter twice.
+	seal(record, plaintext []byte) []byte
+	// open appends to dst the plaintext of record, which is header ‖ ciphertext ‖ tag, or returns dst unchanged and false.
+	open(dst, record []byte) ([]byte, bool)
 }
 
 // newAEAD splits keys into SEK ‖ SAK ‖ IV.
@@ -32,15 +33,24 @@ func newAEAD(s Suite, keys []byte) (a aead, err error) {
 	return watch(a, keys), nil
 }
 
+// sealApart returns ciphertext ‖ tag of a payload whose header lies elsewhere, as in a handshake.
+func sealApart(a aead, h header, plaintext []byte) []byte {
+	return a.seal(h.append(make([]byte, 0, headerSize+len(plaintext)+tagSize)), plaintext)[headerSize:]
+}
+
+// openApart opens what sealApart made.
+func openApart(a aead, h header, sealed []byte) ([]byte, bool) {
+	return a.open(nil, append(h.append(make([]byte, 0, headerSize+len(sealed))), sealed...))
+}
+
 // ctrHMAC is for suites 0x01 and 0x03. Its buffers and its HMAC are kept and reset: making them anew for each message would cost more
 // than the hash.
 type ctrHMAC struct {
-	block  cipher.Block
-	mac    hash.Hash
-	header [headerSize]byte
-	iv     uint32              // its last four bytes
-	nonce  [aes.BlockSize]byte // all of it but those, and four bytes that stay 0
-	sum    [sha256.Size]byte
+	block cipher.Block
+	mac   hash.Hash
+	iv    uint32              // its last four bytes
+	nonce [aes.BlockSize]byte // all of it but those, and four bytes that stay 0
+	sum   [sha256.Size]byte
 }
 
 func newCTRHMAC(keys []byte) (*ctrHMAC, error) {
@@ -64,27 +74,27 @@ func (c *ctrHMAC) stream(counter uint32) cipher.Stream {
 	return cipher.NewCTR(c.block, c.nonce[:])
 }
 
-func (c *ctrHMAC) tag(h header, ciphertext []byte) []byte {
-	h.put(c.header[:])
+func (c *ctrHMAC) tag(covered []byte) []byte {
 	c.mac.Reset()
-	c.mac.Write(c.header[:])
-	c.mac.Write(ciphertext)
+	c.mac.Write(covered)
 	return c.mac.Sum(c.sum[:0])[:tagSize]
 }
 
-func (c *ctrHMAC) seal(dst []byte, h header, plaintext []byte) []byte {
-	dst, out := extend(dst, len(plaintext))
-	c.stream(h.counter()).XORKeyStream(out, plaintext)
-	return append(dst, c.tag(h, out)...)
+func (c *ctrHMAC) seal(record, plaintext []byte) []byte {
+	start := len(record) - headerSize
+	record, out := extend(record, len(plaintext))
+	c.stream(counterOf(record[start:])).XORKeyStream(out, plaintext)
+	return append(record, c.tag(record[start:])...)
 }
 
-func (c *ctrHMAC) open(dst []byte, h header, sealed []byte) ([]byte, bool) {
-	ciphertext, tag := sealed[:len(sealed)-tagSize], sealed[len(sealed)-tagSize:]
-	if subtle.ConstantTimeCompare(tag, c.tag(h, ciphertext)) != 1 {
+func (c *ctrHMAC) open(dst, record []byte) ([]byte, bool) {
+	covered, tag := record[:len(record)-tagSize], record[len(record)-tagSize:]
+	if subtle.ConstantTimeCompare(tag, c.tag(covered)) != 1 {
 		return dst, false
 	}
+	ciphertext := covered[headerSize:]
 	dst, out := extend(dst, len(ciphertext))
-	c.stream(h.counter()).XORKeyStream(out, ciphertext)
+	c.stream(counterOf(record)).XORKeyStream(out, ciphertext)
 	return dst, true
 }
 

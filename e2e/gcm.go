@@ -9,11 +9,10 @@ import (
 
 // gcm is for suites 0x02 and 0x04. Of SEK ‖ SAK ‖ IV it leaves SAK unused: GCM has one key.
 type gcm struct {
-	aead   cipher.AEAD
-	header [headerSize]byte
-	iv     uint32       // its last four bytes
-	nonce  [ivSize]byte // of the message ready
-	ready  uint32
+	aead  cipher.AEAD
+	iv    uint32       // its last four bytes
+	nonce [ivSize]byte // of the message ready
+	ready uint32
 }
 
 func newGCM(keys []byte) (*gcm, error) {
@@ -31,32 +30,28 @@ func newGCM(keys []byte) (*gcm, error) {
 	return g, nil
 }
 
-// number makes the nonce of a message. It is made for the next one as soon as the last is done: the processor would have to wait for bytes
-// that were just written.
-func (g *gcm) number(counter uint32) {
-	binary.BigEndian.PutUint32(g.nonce[8:], g.iv^counter)
-	g.ready = counter
-}
-
-// set puts a record's header and counter in their places.
-func (g *gcm) set(h header) {
-	if n := h.counter(); n != g.ready {
-		g.number(n)
+// number returns the nonce of a message, which mostly is there: next has made it.
+func (g *gcm) number(counter uint32) []byte {
+	if counter != g.ready {
+		binary.BigEndian.PutUint32(g.nonce[8:], g.iv^counter)
+		g.ready = counter
 	}
-	h.put(g.header[:])
+	return g.nonce[:]
 }
 
-func (g *gcm) seal(dst []byte, h header, plaintext []byte) []byte {
-	g.set(h)
-	dst = g.aead.Seal(dst, g.nonce[:], plaintext, g.header[:])
-	g.number(g.ready + 1)
-	return dst
+// next makes the nonce of the message that most likely follows. The cipher would have to wait for bytes that were just written.
+func (g *gcm) next() { g.number(g.ready + 1) }
+
+func (g *gcm) seal(record, plaintext []byte) []byte {
+	header := record[len(record)-headerSize:]
+	record = g.aead.Seal(record, g.number(counterOf(header)), plaintext, header)
+	g.next()
+	return record
 }
 
-func (g *gcm) open(dst []byte, h header, sealed []byte) ([]byte, bool) {
-	g.set(h)
-	out, err := g.aead.Open(dst, g.nonce[:], sealed, g.header[:])
-	g.number(g.ready + 1)
+func (g *gcm) open(dst, record []byte) ([]byte, bool) {
+	out, err := g.aead.Open(dst, g.number(counterOf(record)), record[headerSize:], record[:headerSize])
+	g.next()
 	if err != nil {
 		return dst, false
 	}

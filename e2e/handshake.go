@@ -100,7 +100,7 @@ func (p *Peer) sealInit(i *initiation, payload []byte) error {
 	}
 	plain := p.withCaps(payload)
 	defer clear(plain)
-	b := keys.seal(slices.Clone(i.clear), i.header, plain)
+	b := slices.Concat(i.clear, sealApart(keys, i.header, plain))
 	i.record = append(b, p.outerMAC(b)...)
 	i.sealed = i.record[len(i.clear) : len(i.record)-mac1Size]
 	return nil
@@ -189,7 +189,7 @@ func (p *Peer) openInit(m initRecord, prekey ecdh.KeyExchanger, record []byte) (
 	if err != nil {
 		return nil, err
 	}
-	plain, ok := keys.open(nil, m.header, m.sealed)
+	plain, ok := openApart(keys, m.header, m.sealed)
 	if !ok {
 		o.ck1.Wipe()
 		return nil, unauthentic(&p.count.badTag)
@@ -233,7 +233,7 @@ func (p *Peer) respond(o *opening, payload []byte) (resp []byte, ck3 secret.Byte
 	}
 	plain := p.withCaps(payload)
 	defer clear(plain)
-	resp = keys.seal(slices.Clone(respClear), h, plain)
+	resp = slices.Concat(respClear, sealApart(keys, h, plain))
 	return resp, ck3, transcript3(th2, resp[len(respClear):]), nil
 }
 
@@ -275,7 +275,7 @@ func (p *Peer) openResp(i *initiation, h header, record []byte) (*outcome, error
 	if err != nil {
 		return nil, err
 	}
-	plain, ok := keys.open(nil, m.header, m.sealed)
+	plain, ok := openApart(keys, m.header, m.sealed)
 	if !ok {
 		ck3.Wipe()
 		return nil, unauthentic(&p.count.badTag)

@@ -47,6 +47,9 @@ func (h header) append(b []byte) []byte {
 	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, h.hi), h.lo)
 }
 
+// counterOf reads the counter from a header.
+func counterOf(h []byte) uint32 { return binary.BigEndian.Uint32(h[headerSize-4 : headerSize]) }
+
 // parseHeader checks everything that can be checked without knowing the binding.
 func parseHeader(b []byte) (h header, ok bool) {
 	if len(b) < headerSize || len(b) > MaxRecord {

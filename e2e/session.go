@@ -83,7 +83,7 @@ func (s *session) seal(dst []byte, typ Type, flags byte, plaintext []byte) ([]by
 	dst = dst[:start+headerSize]
 	h := makeHeader(typ, s.suite, flags, s.id, counter)
 	h.put(dst[start:])
-	return s.out.keys.seal(dst, h, plaintext), nil
+	return s.out.keys.seal(dst, plaintext), nil
 }
 
 type verdict byte
@@ -105,7 +105,7 @@ func (s *session) open(dst []byte, h header, record []byte) ([]byte, verdict) {
 		}
 	}
 	start := len(dst)
-	dst, ok := at.keys.open(dst, h, record[headerSize:])
+	dst, ok := at.keys.open(dst, record)
 	switch {
 	case !ok:
 		s.giveUp(at, before)

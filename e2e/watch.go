@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 
@@ -25,22 +26,23 @@ func watch(a aead, keys []byte) aead {
 	return &watched{aead: a, w: w, key: [8]byte(sum[:8]), iv: [ivSize]byte(keys[2*keySize:])}
 }
 
-// count puts the checker's counter into h, where it wants another one.
-func (a *watched) count(h header) header {
+// count returns a copy of b, which begins with a header, with the checker's counter where it wants another one.
+func (a *watched) count(b []byte) []byte {
+	b = bytes.Clone(b)
 	if a.w.Counter != nil {
-		h.lo = h.lo&^(1<<32-1) | uint64(a.w.Counter(h.counter()))
+		binary.BigEndian.PutUint32(b[headerSize-4:], a.w.Counter(counterOf(b)))
 	}
-	return h
+	return b
 }
 
-func (a *watched) seal(dst []byte, h header, plaintext []byte) []byte {
-	h = a.count(h)
-	a.w.Sealed(a.key, nonceOf(a.iv, h.counter()))
-	return a.aead.seal(dst, h, plaintext)
+func (a *watched) seal(record, plaintext []byte) []byte {
+	h := a.count(record[len(record)-headerSize:])
+	a.w.Sealed(a.key, nonceOf(a.iv, counterOf(h)))
+	return append(record, a.aead.seal(h, plaintext)[headerSize:]...)
 }
 
-func (a *watched) open(dst []byte, h header, sealed []byte) ([]byte, bool) {
-	return a.aead.open(dst, a.count(h), sealed)
+func (a *watched) open(dst, record []byte) ([]byte, bool) {
+	return a.aead.open(dst, a.count(record))
 }
 
 // nonceOf is the nonce of a message: IV with its last four bytes xor counter.
