@@ -134,7 +134,7 @@ func TestApplicationIsRenewed(t *testing.T) {
 					require.True(t, outdated())
 					cut()
 				}
-				s.platform.PeerCredential = s.app.Verified
+				s.platform.PassOn(s.app.Verified)
 				dev, _ = s.startDevice(power)
 				for range 3 {
 					require.NoError(t, dev.Sync(ctx))
@@ -236,7 +236,7 @@ func TestPlatformIsRenewed(t *testing.T) {
 				}
 				s.platform.Renew(next)
 				s.known(1)
-				s.platform.PeerCredential = s.app.Verified
+				s.platform.PassOn(s.app.Verified)
 				dev, _ = s.startDevice(func(c *devicegw.Config) { c.Link = s.broker.Client("D-7F3K2") })
 				require.NoError(t, dev.WaitDisconnected(ctx), "it was asked for, and decided")
 			})
@@ -282,7 +282,7 @@ func TestRenewalOnAFailingStore(t *testing.T) {
 				require.NoError(t, dev.WaitConnected(ctx))
 				kill()
 				previous := s.become(s.world.Rekeyed(t, s.app, 1))
-				s.platform.PeerCredential = s.app.Verified
+				s.platform.PassOn(s.app.Verified)
 				bad := &failingWrites{Store: s.store, at: n}
 				begin := func() error {
 					cfg := s.config()
