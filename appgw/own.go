@@ -61,6 +61,10 @@ func (g *Gateway) identify(ctx context.Context) error {
 		return fmt.Errorf("own credential: %w", err)
 	}
 	g.app, _ = newest.self.ID().App()
+	cert := newest.self.Certificate()
+	if left := newest.self.NotAfter().Sub(g.verifier.Now()); left <= cert.NotAfter.Sub(cert.NotBefore)/3 {
+		g.log.Warn("own certificate is to be renewed", "ends", newest.self.NotAfter())
+	}
 	g.owns = []*own{newest}
 	for _, h := range g.cfg.Previous {
 		o, err := g.hold(h)

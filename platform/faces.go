@@ -29,6 +29,9 @@ func (s *Service) setFaces() error {
 	if err != nil {
 		return fmt.Errorf("own credential: %w", err)
 	}
+	if cert, left := self.Certificate(), self.NotAfter().Sub(s.cfg.Now()); left <= cert.NotAfter.Sub(cert.NotBefore)/3 {
+		s.log.Warn("own certificate is to be renewed", "ends", self.NotAfter())
+	}
 	s.self = self
 	s.id, _ = self.ID().Platform()
 	if err := holds(self, identity.Holder{Signer: cfg.Signer, Key: cfg.Key}); err != nil {
