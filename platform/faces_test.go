@@ -146,3 +146,23 @@ func TestPreviousIsChecked(t *testing.T) {
 		w.start()
 	})
 }
+
+// Whoever has put back a store of before its renewal gets the admission of its present credential again, under the same binding, by being admitted once more.
+func TestAdmittedAgainAfterRenewal(t *testing.T) {
+	inWorldOf(t, ca.Config{Validity: 30 * day}, nil, func(t *testing.T, w *world) {
+		app := w.app("A-WATER")
+		app.link.SetOffline(true)
+		time.Sleep(25 * day)
+		chain, err := w.authority.Renew(app.csr(t))
+		require.NoError(t, err)
+		next := app.with(t, chain, 1)
+		admission := app.ask(control.Message{Credential: next.cred}).Admission
+		require.NotNil(t, app.turned(next, admission).ask(control.Message{}))
+		require.Nil(t, app.ask(control.Message{}), "the store of before speaks to nobody")
+		again, err := w.svc.Admit(t.Context(), next.cred)
+		require.NoError(t, err)
+		require.NotNil(t, app.turned(next, again).ask(control.Message{}))
+		_, err = w.svc.Admit(t.Context(), app.cred)
+		require.ErrorIs(t, err, platform.ErrConflict)
+	})
+}
