@@ -7,7 +7,6 @@ import (
 	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/elliptic"
-	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/mlkem"
 	"crypto/sha256"
@@ -16,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/semio-iot/semio/internal/hkdf"
 	"github.com/semio-iot/semio/internal/keywrap"
 	"github.com/semio-iot/semio/internal/secret"
 )
@@ -193,7 +193,7 @@ func (k *Key) Derive(label string, context []byte, n int) (out []byte, err error
 	if err = k.mayBe(UsageDerive, TypeMAC); err == nil {
 		if err = checkDerive(label, context, n); err == nil {
 			err = k.with(func(key []byte) (err error) {
-				out, err = hkdf.Expand(sha256.New, key, labelCodeDerive+string(binary.BigEndian.AppendUint16(deriveInfo(label, context), uint16(n))), n)
+				out, err = hkdf.Expand(key, labelCodeDerive+string(binary.BigEndian.AppendUint16(deriveInfo(label, context), uint16(n))), n)
 				return err
 			})
 		}

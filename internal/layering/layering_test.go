@@ -22,8 +22,8 @@ const module = "github.com/semio-iot/semio"
 // import of this module, outside its tests. A package may always import what lies below its own path.
 var allowed = map[string][]string{
 	"puf":      nil,
-	"fuzzy":    {"internal/polar", "internal/secret"},
-	"identity": {"internal/secret"},
+	"fuzzy":    {"internal/hkdf", "internal/polar", "internal/secret"},
+	"identity": {"internal/hkdf", "internal/secret"},
 
 	"identity/ca":         {"identity", "internal/atomicfile"},
 	"identity/ca/cahttp":  {"identity", "identity/ca", "internal/httpapi"},
@@ -32,12 +32,13 @@ var allowed = map[string][]string{
 	"identity/secureboot": {"identity"},
 	"puf/hw":              {"puf"},
 
-	"keyvault":     {"fuzzy", "internal/keywrap", "internal/secret", "puf"},
-	"keyvault/tpm": {"keyvault"},
-	"e2e":          {"identity", "internal/secret"},
+	"keyvault":     {"fuzzy", "internal/hkdf", "internal/keywrap", "internal/secret", "puf"},
+	"keyvault/tpm": {"internal/hkdf", "keyvault"},
+	"e2e":          {"identity", "internal/hkdf", "internal/secret"},
 
 	"e2e/internal/adversary": {"e2e", "identity", "identity/ca"},
 	"internal/atomicfile":    nil,
+	"internal/hkdf":          nil,
 	"internal/keywrap":       nil,
 	"internal/kv":            nil,
 	"internal/layering":      nil,
@@ -58,7 +59,7 @@ var allowed = map[string][]string{
 	"platform/publicbroker": {"internal/mqttlink"},
 
 	"devicegw": {"e2e", "identity", "internal/atomicfile", "internal/control", "internal/delivery", "internal/link", "internal/mqttlink", "internal/secret"},
-	"appgw":    {"e2e", "identity", "internal/control", "internal/delivery", "internal/kv", "internal/link", "internal/mqttlink"},
+	"appgw":    {"e2e", "identity", "internal/control", "internal/delivery", "internal/hkdf", "internal/kv", "internal/link", "internal/mqttlink"},
 	"platform": {"e2e", "identity", "internal/control", "internal/kv", "internal/link", "internal/mqttlink", "platform/registry"},
 
 	"platform/registry":  {"e2e", "identity", "internal/control"},
@@ -69,7 +70,7 @@ var allowed = map[string][]string{
 
 	"internal/systemtest": {"devicegw", "e2e", "identity", "identity/ca", "platform"},
 
-	"internal/wycheproof": {"identity", "internal/keywrap"},
+	"internal/wycheproof": {"identity", "internal/hkdf", "internal/keywrap"},
 
 	"internal/bench": {"e2e", "identity", "identity/ca", "internal/delivery"},
 }
