@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"path/filepath"
 	"time"
 
@@ -66,7 +67,7 @@ func issue(f *cli.Flags) cli.Action {
 				*valid = platformValidity
 			}
 			chain, err = a.Issue(ctx, der, ca.IssueOptions{Validity: *valid, NewKey: *newKey})
-		} else if req, e2 := cahttp.ParseServerRequest(der); e2 == nil {
+		} else if req, e2 := ca.ParseServerRequest(der); e2 == nil {
 			what = fmt.Sprintf("server of %s at %v", req.ID, req.Hosts)
 			chain, err = a.IssueServer(ctx, der)
 		} else {
@@ -196,10 +197,7 @@ func grant(f *cli.Flags) cli.Action {
 
 // authority is the folder, or a client of the process that has it open.
 type authority interface {
-	Issue(ctx context.Context, csr []byte, o ca.IssueOptions) ([][]byte, error)
-	IssueServer(ctx context.Context, request []byte) ([][]byte, error)
-	Revoke(ctx context.Context, id identity.ID) ([]byte, error)
-	CRL(ctx context.Context) ([]byte, error)
+	ca.Client
 	Close() error
 }
 
@@ -215,7 +213,7 @@ func targetFlags(f *cli.Flags) func(asOperator bool) (authority, error) {
 			if err != nil {
 				return nil, err
 			}
-			return local{d}, nil
+			return local{ca.Local(d.Authority), d}, nil
 		}
 		cfg := cahttp.ClientConfig{URL: *url}
 		switch {
@@ -248,24 +246,10 @@ func targetFlags(f *cli.Flags) func(asOperator bool) (authority, error) {
 }
 
 // local is the folder on this machine.
-type local struct{ d *folder }
-
-func (l local) Close() error { return l.d.Close() }
-
-func (l local) Issue(_ context.Context, csr []byte, o ca.IssueOptions) ([][]byte, error) {
-	return l.d.Issue(csr, o)
+type local struct {
+	ca.Client
+	io.Closer
 }
-
-func (l local) IssueServer(_ context.Context, request []byte) ([][]byte, error) {
-	req, err := cahttp.ParseServerRequest(request)
-	if err != nil {
-		return nil, err
-	}
-	return l.d.IssueServer(req.PublicKey, req.ID.ID, req.Hosts)
-}
-
-func (l local) Revoke(_ context.Context, id identity.ID) ([]byte, error) { return l.d.Revoke(id) }
-func (l local) CRL(context.Context) ([]byte, error)                      { return l.d.CRL() }
 
 // remote checks what came over the network before it is handed on.
 type remote struct {

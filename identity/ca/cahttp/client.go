@@ -28,6 +28,8 @@ type ClientConfig struct {
 // [ErrUnauthenticated] or [ErrForbidden].
 type Client struct{ http *httpapi.Client }
 
+var _ ca.Client = (*Client)(nil)
+
 // NewClient returns a client. It dials nothing.
 func NewClient(cfg ClientConfig) (*Client, error) {
 	pool := x509.NewCertPool()
