@@ -9,8 +9,8 @@ package wsconn
 import (
 	"bufio"
 	"context"
-	"crypto/rand"
 	"crypto/fips140"
+	"crypto/rand"
 	"crypto/sha1"
 	"encoding/base64"
 	"errors"
