@@ -25,8 +25,8 @@ var allowed = map[string][]string{
 	"fuzzy":    {"internal/hkdf", "internal/polar", "internal/secret"},
 	"identity": {"internal/hkdf", "internal/secret"},
 
-	"identity/ca":           {"identity", "internal/atomicfile"},
-	"identity/ca/cahttp":    {"identity", "identity/ca", "internal/httpapi"},
+	"identity/ca":           {"identity", "internal/atomicfile", "internal/secret"},
+	"identity/ca/cahttp":    {"identity", "identity/ca", "internal/httpapi", "internal/secret"},
 	"identity/ca/opensslca": {"identity", "identity/ca", "internal/atomicfile"},
 	"identity/label":        {"identity"},
 	"identity/party":        {"identity", "internal/atomicfile"},
@@ -60,11 +60,11 @@ var allowed = map[string][]string{
 	"platform/publicbroker": {"internal/mqttlink"},
 
 	"devicegw": {"e2e", "identity", "internal/atomicfile", "internal/control", "internal/delivery", "internal/link", "internal/mqttlink", "internal/secret"},
-	"appgw":    {"e2e", "identity", "internal/control", "internal/delivery", "internal/hkdf", "internal/kv", "internal/link", "internal/mqttlink"},
-	"platform": {"e2e", "identity", "internal/control", "internal/kv", "internal/link", "internal/mqttlink", "platform/registry"},
+	"appgw":    {"e2e", "identity", "internal/control", "internal/delivery", "internal/hkdf", "internal/kv", "internal/link", "internal/mqttlink", "internal/secret"},
+	"platform": {"e2e", "identity", "internal/control", "internal/kv", "internal/link", "internal/mqttlink", "internal/secret", "platform/registry"},
 
 	"platform/registry":  {"e2e", "identity", "internal/control"},
-	"platform/adminhttp": {"identity", "internal/control", "internal/httpapi", "platform", "platform/registry"},
+	"platform/adminhttp": {"identity", "internal/control", "internal/httpapi", "internal/secret", "platform", "platform/registry"},
 	"platform/broker":    {"identity", "platform/registry"},
 	"platform/pgstore":   {"internal/kv", "platform"},
 	"appgw/pgstore":      {"appgw", "identity", "internal/kv"},

@@ -12,10 +12,13 @@ import (
 	"github.com/semio-iot/semio/identity"
 	"github.com/semio-iot/semio/identity/ca"
 	"github.com/semio-iot/semio/internal/httpapi"
+	"github.com/semio-iot/semio/internal/secret"
 )
 
 // ClientConfig says how to reach an authority. URL and Roots are required.
 type ClientConfig struct {
+	secret.Opaque // a key may be within
+
 	URL   string              // https://HOST:PORT
 	Roots []*x509.Certificate // of the authority
 	// Certificate is the caller's, with its key. nil: the revocation list can be had and nothing else.
