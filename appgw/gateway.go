@@ -23,7 +23,7 @@ import (
 
 // Gateway is an application gateway. Make it with [Open]. Safe for concurrent use.
 type Gateway struct {
-	secret.Opaque // a key may be within
+	secret.Opaque // keys are within
 
 	cfg      Config
 	log      *slog.Logger

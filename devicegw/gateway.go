@@ -13,6 +13,7 @@ import (
 	"github.com/semio-iot/semio/internal/control"
 	"github.com/semio-iot/semio/internal/delivery"
 	"github.com/semio-iot/semio/internal/link"
+	"github.com/semio-iot/semio/internal/secret"
 )
 
 // What integrators need of other packages, under one roof.
@@ -106,6 +107,8 @@ const (
 
 // Gateway is a produced device in operation. Safe for concurrent use.
 type Gateway struct {
+	secret.Opaque // keys are within
+
 	cfg  Config
 	log  *slog.Logger
 	nvm  locked

@@ -28,7 +28,7 @@ var ErrShared = errors.New("platform: another process has written to the store; 
 
 // Service is a platform. It is safe for concurrent use. Make it with [Open].
 type Service struct {
-	secret.Opaque // a key may be within
+	secret.Opaque // keys are within
 
 	cfg      Config
 	log      *slog.Logger

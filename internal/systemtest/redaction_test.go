@@ -68,7 +68,7 @@ func TestNothingShows(t *testing.T) {
 	}
 	gateway, err := appgw.Open(t.Context(), appConfig)
 	require.NoError(t, err)
-	s.Live(gateway.Run)
+	stop, _ := s.Live(gateway.Run)
 	require.NoError(t, gateway.Connect(t.Context(), device.Sticker))
 	require.NoError(t, device.Gateway.WaitConnected(t.Context()))
 	require.NoError(t, device.Send(t.Context(), "21.5"))
@@ -76,6 +76,13 @@ func TestNothingShows(t *testing.T) {
 		require.Equal(t, "21.5", string(e.Event.Body))
 		break
 	}
+	// At rest: fmt reads what the parties' own goroutines would write.
+	stop()
+	device.PowerCut()
+	idle := platformConfig
+	idle.Store, idle.Link = platform.NewMemStore(), broker.Client("P-IDLE")
+	service, err := platform.Open(t.Context(), idle)
+	require.NoError(t, err)
 
 	root, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
@@ -109,7 +116,7 @@ func TestNothingShows(t *testing.T) {
 	adminClient, err := adminhttp.NewClient(adminClientConfig)
 	require.NoError(t, err)
 	adminConfig := adminhttp.Config{
-		Service: s.Platform, Verifier: verifier,
+		Service: service, Verifier: verifier,
 		Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &certificate, nil },
 	}
 	adminServer, err := adminhttp.New(adminConfig)
@@ -136,7 +143,7 @@ func TestNothingShows(t *testing.T) {
 		"appgw.Config": appConfig, "appgw.Gateway": gateway, "appgw.Locker": locker,
 		"devicegw.Config": devicegw.Config{Root: vault, NVM: flash}, "devicegw.Gateway": device.Gateway, "devicegw.Production": production,
 		"e2e.Config":      e2e.Config{Self: self, Key: app.Key, Remote: otherSelf, PSK: psk},
-		"platform.Config": platformConfig, "platform.Service": s.Platform,
+		"platform.Config": platformConfig, "platform.Service": service,
 		"identity.AuthConfig": auth, "identity.Challenger": challenger, "identity.Answerer": answerer,
 		"identity.Sticker": device.Sticker, "identity.ClaimCode": device.Sticker.Claim, "identity.PSK": psk,
 		"identity/ca.Config": caConfig, "identity/ca.Authority": authority, "identity/ca/cahttp.Config": cahttp.Config{Authority: authority},
