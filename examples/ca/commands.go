@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
 	"path/filepath"
 	"time"
 
@@ -197,7 +196,10 @@ func grant(f *cli.Flags) cli.Action {
 
 // authority is the folder, or a client of the process that has it open.
 type authority interface {
-	ca.Client
+	Issue(ctx context.Context, csr []byte, o ca.IssueOptions) ([][]byte, error)
+	IssueServer(ctx context.Context, request []byte) ([][]byte, error)
+	Revoke(ctx context.Context, id identity.ID) ([]byte, error)
+	CRL(ctx context.Context) ([]byte, error)
 	Close() error
 }
 
@@ -213,7 +215,7 @@ func targetFlags(f *cli.Flags) func(asOperator bool) (authority, error) {
 			if err != nil {
 				return nil, err
 			}
-			return local{ca.Local(d.Authority), d}, nil
+			return local{d}, nil
 		}
 		cfg := cahttp.ClientConfig{URL: *url}
 		switch {
@@ -246,10 +248,24 @@ func targetFlags(f *cli.Flags) func(asOperator bool) (authority, error) {
 }
 
 // local is the folder on this machine.
-type local struct {
-	ca.Client
-	io.Closer
+type local struct{ d *folder }
+
+func (l local) Close() error { return l.d.Close() }
+
+func (l local) Issue(_ context.Context, csr []byte, o ca.IssueOptions) ([][]byte, error) {
+	return l.d.Issue(csr, o)
 }
+
+func (l local) IssueServer(_ context.Context, request []byte) ([][]byte, error) {
+	req, err := ca.ParseServerRequest(request)
+	if err != nil {
+		return nil, err
+	}
+	return l.d.IssueServer(req.PublicKey, req.ID.ID, req.Hosts)
+}
+
+func (l local) Revoke(_ context.Context, id identity.ID) ([]byte, error) { return l.d.Revoke(id) }
+func (l local) CRL(context.Context) ([]byte, error)                      { return l.d.CRL() }
 
 // remote checks what came over the network before it is handed on.
 type remote struct {

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
+
 	"github.com/semio-iot/semio/identity"
+	"github.com/semio-iot/semio/identity/ca"
 	"github.com/semio-iot/semio/platform"
 )
 
@@ -16,4 +19,11 @@ func (a authorizer) Authenticate(id identity.ID, clientID string) error {
 
 func (a authorizer) Allow(id identity.ID, clientID string, action platform.Action, topic string) bool {
 	return a.s.asked.Load().Allow(id, clientID, action, topic)
+}
+
+// revoker lets the platform ask the certificate authority.
+type revoker struct{ authority *ca.Authority }
+
+func (r revoker) Revoke(_ context.Context, id identity.ID) ([]byte, error) {
+	return r.authority.Revoke(id)
 }

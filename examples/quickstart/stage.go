@@ -188,7 +188,7 @@ func (s *stage) startPlatform(ctx context.Context, rule platform.ClaimRule) (err
 	s.endPlatform()
 	s.platform, err = platform.Open(ctx, platform.Config{
 		Credential: s.me.cred, Signer: s.me.signer, Key: s.me.agreement, Roots: s.roots, Store: s.registry,
-		Broker: s.broker.URL(), Enforcer: platform.EvictFunc(s.broker.Evict), Revoker: ca.Local(s.authority), Claim: rule,
+		Broker: s.broker.URL(), Enforcer: platform.EvictFunc(s.broker.Evict), Revoker: revoker{s.authority}, Claim: rule,
 		Logger: s.log.With("party", "platform"),
 	})
 	if err != nil {

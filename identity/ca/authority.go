@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/semio-iot/semio/identity"
-	"github.com/semio-iot/semio/internal/secret"
 )
 
 // Defaults of [Config].
@@ -27,8 +26,6 @@ const (
 
 // Config describes an authority.
 type Config struct {
-	secret.Opaque // a key may be within
-
 	Name   string        // common name of the root, 1 to 64 characters; required
 	Signer crypto.Signer // the root's key, P-256; required
 	Store  Store         // required

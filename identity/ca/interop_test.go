@@ -88,7 +88,7 @@ func (s *shown) peers(f func(name string, csr, cert []byte)) {
 }
 
 // What we issue must be good for stacks that are not Go's: OpenSSL's.
-func TestOpenSSL(t *testing.T) {
+func TestOpenSSLTakesEveryRole(t *testing.T) {
 	s := show(t, "openssl", "openssl")
 	root := s.certificate("root", s.ca.Certificate().Raw)
 	s.accepts("verify", "-x509_strict", "-CAfile", root, root)
@@ -129,7 +129,7 @@ func TestOpenSSL(t *testing.T) {
 }
 
 // And GnuTLS's.
-func TestGnuTLS(t *testing.T) {
+func TestGnuTLSTakesEveryRole(t *testing.T) {
 	s := show(t, "certtool", "gnutls-bin")
 	root := s.certificate("root", s.ca.Certificate().Raw)
 	server, err := s.ca.IssueServer(newKey(t).Public(), parseID(t, "P-1"), []string{"localhost", "127.0.0.1"})

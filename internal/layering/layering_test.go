@@ -25,7 +25,7 @@ var allowed = map[string][]string{
 	"fuzzy":    {"internal/hkdf", "internal/polar", "internal/secret"},
 	"identity": {"internal/hkdf", "internal/secret"},
 
-	"identity/ca":           {"identity", "internal/atomicfile", "internal/secret"},
+	"identity/ca":           {"identity", "internal/atomicfile"},
 	"identity/ca/cahttp":    {"identity", "identity/ca", "internal/httpapi", "internal/secret"},
 	"identity/ca/opensslca": {"identity", "identity/ca", "internal/atomicfile"},
 	"identity/label":        {"identity"},

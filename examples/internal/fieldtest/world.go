@@ -107,7 +107,7 @@ func (w *World) startPlatform(p *party.Party, cfg platform.Config) {
 	credential, err := p.Credential()
 	require.NoError(w.t, err)
 	cfg.Credential, cfg.Signer, cfg.Key, cfg.Roots = credential, p.Signer(), p.Key(), p.Roots()
-	cfg.Store, cfg.Revoker, cfg.Logger = platform.NewMemStore(), ca.Local(w.Authority), slog.New(slog.DiscardHandler)
+	cfg.Store, cfg.Revoker, cfg.Logger = platform.NewMemStore(), revoker{w.Authority}, slog.New(slog.DiscardHandler)
 	w.Platform, err = platform.Open(w.t.Context(), cfg)
 	require.NoError(w.t, err)
 	w.asked.Store(w.Platform)
@@ -218,4 +218,10 @@ func (a authorizer) Authenticate(id identity.ID, clientID string) error {
 
 func (a authorizer) Allow(id identity.ID, clientID string, action platform.Action, topic string) bool {
 	return a.w.asked.Load().Allow(id, clientID, action, topic)
+}
+
+type revoker struct{ authority *ca.Authority }
+
+func (r revoker) Revoke(_ context.Context, id identity.ID) ([]byte, error) {
+	return r.authority.Revoke(id)
 }
