@@ -73,6 +73,13 @@ func parse(t testing.TB, chain [][]byte) *x509.Certificate {
 	return c
 }
 
+func number(t testing.TB, crl []byte) int64 {
+	t.Helper()
+	l, err := x509.ParseRevocationList(crl)
+	require.NoError(t, err)
+	return l.Number.Int64()
+}
+
 // authority makes one as its documentation says.
 func authority(t testing.TB) (*opensslca.CA, string) {
 	t.Helper()
@@ -136,7 +143,7 @@ func TestRoles(t *testing.T) {
 	crl, err := a.CRL(t.Context())
 	require.NoError(t, err)
 	require.NoError(t, v.AddCRL(crl))
-	require.EqualValues(t, 1, v.CRLNumber())
+	require.EqualValues(t, 1, number(t, crl))
 	again, err := a.CRL(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, crl, again, "a list is signed anew when there is a reason")
@@ -145,7 +152,7 @@ func TestRoles(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, v.VerifyRevoked(crl, creds["D-1"]))
 	require.NoError(t, v.AddCRL(crl))
-	require.EqualValues(t, 2, v.CRLNumber())
+	require.EqualValues(t, 2, number(t, crl))
 	_, err = v.Verify(creds["D-1"], identity.RoleDevice)
 	require.ErrorIs(t, err, identity.ErrRevoked)
 	_, err = v.Verify(creds["A-WATER"], identity.RoleApplication)
