@@ -180,10 +180,14 @@ func TestLapsedDevice(t *testing.T) {
 		require.NotEmpty(t, reply.Admission)
 		require.Empty(t, reply.Orders)
 		dev = dev.turned(next, reply.Admission)
+		w.mu.Lock()
 		w.evicts = nil
+		w.mu.Unlock()
 		reply = dev.ask(control.Message{})
 		require.Len(t, reply.Orders, 1)
 		time.Sleep(time.Minute)
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		require.Len(t, w.evicts, 1, "its connection was for the renewal alone")
 	})
 }

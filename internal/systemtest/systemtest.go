@@ -37,6 +37,8 @@ type System struct {
 
 	t         testing.TB
 	registrar Party
+	self      platform.Config // of the platform, but for its broker
+	halt      func()          // the platform
 
 	mu      sync.Mutex // guards secrets
 	secrets map[string][]byte
@@ -112,15 +114,28 @@ const PlatformName = "P-SEMIO"
 func (s *System) StartPlatform(configure func(*platform.Config)) {
 	s.t.Helper()
 	me := s.Party(PlatformName)
-	cfg := platform.Config{
+	s.self = platform.Config{
 		Credential: me.Credential, Signer: me.Signer, Key: me.Key, Roots: s.Roots, Store: platform.NewMemStore(),
 		Revoker: authority{s.Authority}, Renewer: authority{s.Authority},
 	}
+	s.openPlatform(configure)
+}
+
+// RestartPlatform ends the platform and starts it again, the same with the same store, unless configure says otherwise.
+func (s *System) RestartPlatform(configure func(*platform.Config)) {
+	s.t.Helper()
+	s.halt()
+	s.openPlatform(configure)
+}
+
+func (s *System) openPlatform(configure func(*platform.Config)) {
+	s.t.Helper()
+	cfg := s.self
 	configure(&cfg)
 	var err error
 	s.Platform, err = platform.Open(s.t.Context(), cfg)
 	require.NoError(s.t, err)
-	s.Live(s.Platform.Run)
+	s.halt, _ = s.Live(s.Platform.Run)
 }
 
 // authority is whom the platform asks.
