@@ -11,21 +11,21 @@ import (
 	"hash"
 )
 
-// aead seals the payloads of one direction under one generation of keys. It is not safe for concurrent use.
+// aead seals the payloads of one direction under one generation of keys. Header and payload lie in one piece, for the tag is over both. It
+// is not safe for concurrent use.
 type aead interface {
-	// seal appends ciphertext ‖ tag to dst. header is the record's 16 bytes. The caller never uses a counter twice.
-	seal(dst []byte, counter uint32, header, plaintext []byte) []byte
-	// open appends the plaintext to dst, or returns dst unchanged and false. sealed holds at least a tag.
-	open(dst []byte, counter uint32, header, sealed []byte) ([]byte, bool)
+	// seal appends ciphertext ‖ tag to record, which ends with the record's header. The caller never uses a counter twice.
+	seal(record, plaintext []byte) []byte
+	// open appends to dst the plaintext of record, which is header ‖ ciphertext ‖ tag, or returns dst unchanged and false.
+	open(dst, record []byte) ([]byte, bool)
 }
 
-// newAEAD splits keys into SEK ‖ SAK ‖ IV. th is the transcript hash that every tag covers; it binds a record to its
-// handshake even where two of them had the same keys.
-func newAEAD(s Suite, keys []byte, th [hashSize]byte) (a aead, err error) {
+// newAEAD splits keys into SEK ‖ SAK ‖ IV.
+func newAEAD(s Suite, keys []byte) (a aead, err error) {
 	if s.gcm() {
-		a, err = newGCM(keys, th)
+		a, err = newGCM(keys)
 	} else {
-		a, err = newCTRHMAC(keys, th)
+		a, err = newCTRHMAC(keys)
 	}
 	if err != nil {
 		return nil, err
@@ -33,31 +33,34 @@ func newAEAD(s Suite, keys []byte, th [hashSize]byte) (a aead, err error) {
 	return watch(a, keys), nil
 }
 
-// nonceOf is the nonce of a message: IV with its last four bytes xor counter.
-func nonceOf(iv [ivSize]byte, counter uint32) [ivSize]byte {
-	binary.BigEndian.PutUint32(iv[8:], binary.BigEndian.Uint32(iv[8:])^counter)
-	return iv
+// sealApart returns ciphertext ‖ tag of a payload whose header lies elsewhere, as in a handshake.
+func sealApart(a aead, h header, plaintext []byte) []byte {
+	return a.seal(h.append(make([]byte, 0, headerSize+len(plaintext)+tagSize)), plaintext)[headerSize:]
+}
+
+// openApart opens what sealApart made.
+func openApart(a aead, h header, sealed []byte) ([]byte, bool) {
+	return a.open(nil, append(h.append(make([]byte, 0, headerSize+len(sealed))), sealed...))
 }
 
 // ctrHMAC is for suites 0x01 and 0x03. Its buffers and its HMAC are kept and reset: making them anew for each message would cost more
-// than the hash. So would cloning an HMAC that has read the transcript hash already, which is half a block and saves none.
+// than the hash.
 type ctrHMAC struct {
 	block cipher.Block
 	mac   hash.Hash
-	ad    [hashSize + headerSize]byte // transcript hash, which stays, and the header of each record
-	iv    [ivSize]byte
-	nonce [aes.BlockSize]byte
+	iv    uint32              // its last four bytes
+	nonce [aes.BlockSize]byte // all of it but those, and four bytes that stay 0
 	sum   [sha256.Size]byte
 }
 
-func newCTRHMAC(keys []byte, th [hashSize]byte) (*ctrHMAC, error) {
+func newCTRHMAC(keys []byte) (*ctrHMAC, error) {
 	block, err := aes.NewCipher(keys[:keySize])
 	if err != nil {
 		return nil, fmt.Errorf("e2e: make cipher: %w", err)
 	}
 	c := &ctrHMAC{block: block, mac: hmac.New(sha256.New, keys[keySize:2*keySize])}
-	copy(c.ad[:], th[:])
-	copy(c.iv[:], keys[2*keySize:])
+	c.iv = binary.BigEndian.Uint32(keys[keysSize-4:])
+	copy(c.nonce[:], keys[2*keySize:])
 	c.mac.Reset() // precomputes the padded key's state
 	return c, nil
 }
@@ -66,32 +69,32 @@ func newCTRHMAC(keys []byte, th [hashSize]byte) (*ctrHMAC, error) {
 // bytes of block counter. NewCTR allocates; counting with block.Encrypt would not, and be 100 ns faster for a short message, but
 // raw AES is no approved service of Go's FIPS 140-3 module, and NewCTR is.
 func (c *ctrHMAC) stream(counter uint32) cipher.Stream {
-	nonce := nonceOf(c.iv, counter)
-	copy(c.nonce[:], nonce[:]) // and four bytes that stay 0
+	// In one word, as NewCTR reads it.
+	binary.BigEndian.PutUint64(c.nonce[8:], uint64(c.iv^counter)<<32)
 	return cipher.NewCTR(c.block, c.nonce[:])
 }
 
-func (c *ctrHMAC) tag(header, ciphertext []byte) []byte {
-	copyHeader(c.ad[hashSize:], header)
+func (c *ctrHMAC) tag(covered []byte) []byte {
 	c.mac.Reset()
-	c.mac.Write(c.ad[:])
-	c.mac.Write(ciphertext)
+	c.mac.Write(covered)
 	return c.mac.Sum(c.sum[:0])[:tagSize]
 }
 
-func (c *ctrHMAC) seal(dst []byte, counter uint32, header, plaintext []byte) []byte {
-	dst, out := extend(dst, len(plaintext))
-	c.stream(counter).XORKeyStream(out, plaintext)
-	return append(dst, c.tag(header, out)...)
+func (c *ctrHMAC) seal(record, plaintext []byte) []byte {
+	start := len(record) - headerSize
+	record, out := extend(record, len(plaintext))
+	c.stream(counterOf(record[start:])).XORKeyStream(out, plaintext)
+	return append(record, c.tag(record[start:])...)
 }
 
-func (c *ctrHMAC) open(dst []byte, counter uint32, header, sealed []byte) ([]byte, bool) {
-	ciphertext, tag := sealed[:len(sealed)-tagSize], sealed[len(sealed)-tagSize:]
-	if subtle.ConstantTimeCompare(tag, c.tag(header, ciphertext)) != 1 {
+func (c *ctrHMAC) open(dst, record []byte) ([]byte, bool) {
+	covered, tag := record[:len(record)-tagSize], record[len(record)-tagSize:]
+	if subtle.ConstantTimeCompare(tag, c.tag(covered)) != 1 {
 		return dst, false
 	}
+	ciphertext := covered[headerSize:]
 	dst, out := extend(dst, len(ciphertext))
-	c.stream(counter).XORKeyStream(out, ciphertext)
+	c.stream(counterOf(record)).XORKeyStream(out, ciphertext)
 	return dst, true
 }
 

@@ -54,6 +54,7 @@ func BenchmarkOpen(b *testing.B) {
 		x := newPair(b, withSuites(suite))
 		msg, in := make([]byte, size), make([]byte, 0, size+e2e.Overhead)
 		var records [][]byte
+		var e e2e.Event
 		b.SetBytes(int64(size))
 		b.ReportAllocs()
 		for n := 0; b.Loop(); n++ {
@@ -70,7 +71,7 @@ func BenchmarkOpen(b *testing.B) {
 				}
 				b.StartTimer()
 			}
-			if _, err := x.app.ReceiveInto(x.now, in, records[n%256]); err != nil {
+			if err := x.app.ReceiveInto(&e, x.now, in, records[n%256]); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -157,6 +158,7 @@ func TestAllocations(t *testing.T) {
 			x := newPair(t, withSuites(suite)).establish(t)
 			msg, out, in := make([]byte, 64), make([]byte, 0, 200), make([]byte, 0, 200)
 			var rec []byte
+			var e e2e.Event
 			n := testing.AllocsPerRun(1000, func() {
 				var err error
 				if rec, err = x.dev.Seal(x.now, out, msg); err != nil {
@@ -169,7 +171,7 @@ func TestAllocations(t *testing.T) {
 				if rec, err = x.dev.Seal(x.now, out, msg); err != nil {
 					t.Fatal(err)
 				}
-				if _, err = x.app.ReceiveInto(x.now, in, rec); err != nil {
+				if err = x.app.ReceiveInto(&e, x.now, in, rec); err != nil {
 					t.Fatal(err)
 				}
 			})

@@ -97,7 +97,7 @@ func (p *Peer) challenge(now time.Time, s Suite, digest [hashSize]byte, reason e
 
 // sealChallenge wants hs.
 func (p *Peer) sealChallenge(s Suite, digest [hashSize]byte, nonce [echoSize]byte, highest uint64) []byte {
-	b := header{typ: TypeChallenge, suite: s, flags: p.flags(), id: p.hint}.append(make([]byte, 0, challengeSize))
+	b := makeHeader(TypeChallenge, s, p.flags(), p.hint, 0).append(make([]byte, 0, challengeSize))
 	b = append(b, digest[:digestSize]...)
 	b = append(b, nonce[:]...)
 	b = binary.BigEndian.AppendUint64(b, highest)
@@ -121,7 +121,7 @@ func (p *Peer) checkChallenge(i *initiation, h header, record []byte) (echo []by
 	if err := p.checkHandshake(h); err != nil {
 		return nil, err
 	}
-	if i == nil || i.record == nil || h.suite != i.suite {
+	if i == nil || i.record == nil || h.suite() != i.suite {
 		return nil, unauthentic(&p.count.notExpected)
 	}
 	if digest := Digest(i.record); subtle.ConstantTimeCompare(m.digest, digest[:digestSize]) != 1 {

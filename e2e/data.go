@@ -61,11 +61,11 @@ func (p *Peer) CloseSession(reason byte) ([]byte, error) {
 
 // receiveData is for DATA and CLOSE. It fills in e, which is zero: an Event is large enough for its copies to show beside the
 // opening of a short message.
-func (p *Peer) receiveData(e *Event, now time.Time, dst []byte, h *header, record []byte) error {
-	if len(record) < minDataSize || len(record) > minDataSize+MaxPayload || h.counter > maxCounter {
+func (p *Peer) receiveData(e *Event, now time.Time, dst []byte, h header, record []byte) error {
+	if len(record) < minDataSize || len(record) > minDataSize+MaxPayload || h.counter() > maxCounter {
 		return unauthentic(&p.count.malformed)
 	}
-	if h.typ == TypeClose && len(record) != minDataSize+1 {
+	if h.typ() == TypeClose && len(record) != minDataSize+1 {
 		return unauthentic(&p.count.malformed) // its reason is one byte
 	}
 	if h.fromB() == p.selfB {
@@ -76,12 +76,12 @@ func (p *Peer) receiveData(e *Event, now time.Time, dst []byte, h *header, recor
 	if p.wiped {
 		return ErrWiped
 	}
-	p.expire(now)
-	s := p.find(SessionID(h.id))
+	late := p.expire(now)
+	s := p.find(h.name())
 	if s == nil {
 		return unauthentic(&p.count.unknownSession)
 	}
-	if s.suite != h.suite {
+	if s.suite != h.suite() {
 		return unauthentic(&p.count.unsupported)
 	}
 	start := len(dst)
@@ -96,14 +96,14 @@ func (p *Peer) receiveData(e *Event, now time.Time, dst []byte, h *header, recor
 		return ErrReplay
 	}
 	payload := dst[start:]
-	if s.expired(now) {
+	if late && s.expired(now) {
 		clear(payload)
 		p.count.isExpired.Add(1)
 		p.drop(s)
 		return ErrExpired
 	}
 	p.count.opened++
-	if h.flags&flagRenew != 0 {
+	if h.flags()&flagRenew != 0 {
 		s.renew = true
 	}
 
@@ -116,7 +116,7 @@ func (p *Peer) receiveData(e *Event, now time.Time, dst []byte, h *header, recor
 		e.Kind, e.Switched = KindEstablished, true
 	}
 	switch {
-	case h.typ == TypeClose:
+	case h.typ() == TypeClose:
 		e.Kind, e.Switched = KindClosed, false
 		e.Reason = payload[0]
 		p.drop(s)
@@ -126,13 +126,14 @@ func (p *Peer) receiveData(e *Event, now time.Time, dst []byte, h *header, recor
 	return nil
 }
 
-func (p *Peer) find(id SessionID) *session {
+// find returns the session whose ID is this number.
+func (p *Peer) find(name uint64) *session {
 	switch {
-	case p.current != nil && p.current.id == id:
+	case p.current.named(name):
 		return p.current
-	case p.previous != nil && p.previous.id == id:
+	case p.previous.named(name):
 		return p.previous
-	case p.next != nil && p.next.id == id:
+	case p.next.named(name):
 		return p.next
 	}
 	return nil
@@ -143,6 +144,7 @@ func (p *Peer) takeOver(s *session, now time.Time) {
 	p.previous.wipe()
 	p.previous, p.current = p.current, s
 	p.lingers = now.Add(p.limits.Linger)
+	p.setDue(now)
 	p.count.handshakes.Add(1)
 }
 
@@ -161,11 +163,14 @@ func (p *Peer) drop(s *session) {
 }
 
 // expire forgets keys that only receive, once the new session has carried data of the peer and the broker has no older
-// messages left, or once they are past their age.
-func (p *Peer) expire(now time.Time) {
-	if p.previous != nil || p.next != nil { // seldom so; the rest would not be inlined
-		p.expireNow(now)
+// messages left, or once they are past their age. It returns false where no session can be past its age, not even the current one: one
+// comparison of times is all that a message pays.
+func (p *Peer) expire(now time.Time) (late bool) {
+	if now.Before(p.due) {
+		return false
 	}
+	p.expireNow(now)
+	return true
 }
 
 func (p *Peer) expireNow(now time.Time) {
@@ -175,5 +180,24 @@ func (p *Peer) expireNow(now time.Time) {
 	}
 	if s := p.next; s != nil && (replaced && s.order < p.current.order || s.expired(now)) {
 		p.drop(s)
+	}
+	p.setDue(now)
+}
+
+// setDue finds the moment until which expire has nothing to do. It is called whenever a session comes.
+func (p *Peer) setDue(now time.Time) {
+	p.due = now.Add(defaultMaxAge)
+	sooner := func(t time.Time) {
+		if t.Before(p.due) {
+			p.due = t
+		}
+	}
+	for _, s := range []*session{p.current, p.previous, p.next} {
+		if s != nil {
+			sooner(s.gone)
+		}
+	}
+	if p.previous != nil || p.next != nil {
+		sooner(p.lingers)
 	}
 }

@@ -99,7 +99,7 @@ func Secrets(p *Peer) [][]byte {
 	if s := p.current; s != nil {
 		out = append(out, s.out.key.Expose(), s.in.key.Expose(), s.exporter.Expose())
 		if k, ok := s.out.keys.(*ctrHMAC); ok {
-			out = append(out, k.iv[:])
+			out = append(out, k.nonce[:ivSize])
 		}
 	}
 	if i := p.pending; i != nil {
@@ -120,7 +120,7 @@ func RebuildHeader(b []byte) []byte {
 // RebuildInit parses an INIT and puts it together from its parts.
 func RebuildInit(b []byte) ([]byte, bool) {
 	h, ok := parseHeader(b)
-	if !ok || h.typ != TypeInit {
+	if !ok || h.typ() != TypeInit {
 		return nil, false
 	}
 	m, ok := parseInit(h, b)
@@ -151,7 +151,7 @@ func PlainPrekey(owner PlainParty, number uint32, expires time.Time, key *ecdh.P
 // RebuildResp is RebuildInit for a RESP.
 func RebuildResp(b []byte) ([]byte, bool) {
 	h, ok := parseHeader(b)
-	if !ok || h.typ != TypeResp {
+	if !ok || h.typ() != TypeResp {
 		return nil, false
 	}
 	m, ok := parseResp(h, b)
@@ -164,7 +164,7 @@ func RebuildResp(b []byte) ([]byte, bool) {
 // RebuildChallenge is RebuildInit for a CHALLENGE.
 func RebuildChallenge(b []byte) ([]byte, bool) {
 	h, ok := parseHeader(b)
-	if !ok || h.typ != TypeChallenge {
+	if !ok || h.typ() != TypeChallenge {
 		return nil, false
 	}
 	m, ok := parseChallenge(h, b)

@@ -20,6 +20,7 @@ type initiation struct {
 	offered uint16
 	private *ecdh.PrivateKey           // of e_I, nil in ProfileStatic
 	kem     *mlkem.DecapsulationKey768 // nil unless offered
+	header  header
 	clear   []byte
 	th1     [hashSize]byte
 	ck1     secret.Bytes
@@ -70,16 +71,17 @@ func (p *Peer) initiate(now time.Time, echo []byte, prekey *Prekey) (*initiation
 		}
 		kem = i.kem.EncapsulationKey().Bytes()
 	}
-	h := header{typ: TypeInit, suite: i.suite, flags: p.flags(), id: p.hint}
+	flags := p.flags()
 	if echo != nil {
-		h.flags |= flagEcho
+		flags |= flagEcho
 	}
 	var number uint32
 	if prekey != nil {
-		h.flags |= flagPrekey
+		flags |= flagPrekey
 		number = prekey.Number
 	}
-	i.clear = appendInitClear(nil, h, epoch, i.offered, echo, number, share, kem)
+	i.header = makeHeader(TypeInit, i.suite, flags, p.hint, 0)
+	i.clear = appendInitClear(nil, i.header, epoch, i.offered, echo, number, share, kem)
 	i.th1 = transcript1(p.th0, i.clear)
 	if i.ck1, err = p.chainInit(i.private, p.remote.agreement, share); err != nil {
 		return nil, err
@@ -98,7 +100,7 @@ func (p *Peer) sealInit(i *initiation, payload []byte) error {
 	}
 	plain := p.withCaps(payload)
 	defer clear(plain)
-	b := keys.seal(slices.Clone(i.clear), 0, i.clear[:headerSize], plain)
+	b := slices.Concat(i.clear, sealApart(keys, i.header, plain))
 	i.record = append(b, p.outerMAC(b)...)
 	i.sealed = i.record[len(i.clear) : len(i.record)-mac1Size]
 	return nil
@@ -128,7 +130,7 @@ func (p *Peer) checkHandshake(h header) error {
 	switch {
 	case h.fromB() == p.selfB:
 		return unauthentic(&p.count.ownDirection)
-	case Hint(h.id) != p.hint:
+	case Hint(h.id()) != p.hint:
 		return unauthentic(&p.count.wrongBinding)
 	case h.profile() != p.profile:
 		return unauthentic(&p.count.unsupported)
@@ -183,11 +185,11 @@ func (p *Peer) openInit(m initRecord, prekey ecdh.KeyExchanger, record []byte) (
 			return nil, err
 		}
 	}
-	keys, err := messageKeys(m.suite, o.ck1, labelM1, o.th1)
+	keys, err := messageKeys(m.suite(), o.ck1, labelM1, o.th1)
 	if err != nil {
 		return nil, err
 	}
-	plain, ok := keys.open(nil, 0, m.clear[:headerSize], m.sealed)
+	plain, ok := openApart(keys, m.header, m.sealed)
 	if !ok {
 		o.ck1.Wipe()
 		return nil, unauthentic(&p.count.badTag)
@@ -218,7 +220,7 @@ func (p *Peer) respond(o *opening, payload []byte) (resp []byte, ck3 secret.Byte
 		defer clear(shared)
 	}
 
-	h := header{typ: TypeResp, suite: o.suite, flags: p.flags(), id: p.hint}
+	h := makeHeader(TypeResp, o.suite, p.flags(), p.hint, 0)
 	respClear := appendRespClear(nil, h, share, kem)
 	th2 := transcript2(o.th1, o.sealed, respClear)
 	ck3, err = p.chainResp(o.ck1, agreement{private, o.public}, agreement{private, p.remote.agreement}, share, shared)
@@ -231,7 +233,7 @@ func (p *Peer) respond(o *opening, payload []byte) (resp []byte, ck3 secret.Byte
 	}
 	plain := p.withCaps(payload)
 	defer clear(plain)
-	resp = keys.seal(slices.Clone(respClear), 0, respClear[:headerSize], plain)
+	resp = slices.Concat(respClear, sealApart(keys, h, plain))
 	return resp, ck3, transcript3(th2, resp[len(respClear):]), nil
 }
 
@@ -249,7 +251,7 @@ func (p *Peer) openResp(i *initiation, h header, record []byte) (*outcome, error
 	if !ok {
 		return nil, unauthentic(&p.count.malformed)
 	}
-	if i.offered&m.suite.offer() == 0 {
+	if i.offered&m.suite().offer() == 0 {
 		return nil, unauthentic(&p.count.unsupported)
 	}
 	public, err := p.parseShare(m.share)
@@ -269,11 +271,11 @@ func (p *Peer) openResp(i *initiation, h header, record []byte) (*outcome, error
 	if err != nil {
 		return nil, err
 	}
-	keys, err := messageKeys(m.suite, ck3, labelM2, th2)
+	keys, err := messageKeys(m.suite(), ck3, labelM2, th2)
 	if err != nil {
 		return nil, err
 	}
-	plain, ok := keys.open(nil, 0, m.clear[:headerSize], m.sealed)
+	plain, ok := openApart(keys, m.header, m.sealed)
 	if !ok {
 		ck3.Wipe()
 		return nil, unauthentic(&p.count.badTag)

@@ -40,14 +40,14 @@ func parseInit(h header, b []byte) (initRecord, bool) {
 	m.epoch = binary.BigEndian.Uint64(b[headerSize:])
 	m.offered = binary.BigEndian.Uint16(b[headerSize+8:])
 	// An unknown suite may change the layout, so it cannot be passed over.
-	if m.offered&^allOffers != 0 || h.suite != initSuite(m.offered) {
+	if m.offered&^allOffers != 0 || h.suite() != initSuite(m.offered) {
 		return m, false
 	}
 	size := n + h.profile().shareSize()
-	if h.flags&flagEcho != 0 {
+	if h.flags()&flagEcho != 0 {
 		size += echoSize
 	}
-	if h.flags&flagPrekey != 0 {
+	if h.flags()&flagPrekey != 0 {
 		size += prekeySize
 	}
 	if m.offered&kemOffers != 0 {
@@ -56,11 +56,11 @@ func parseInit(h header, b []byte) (initRecord, bool) {
 	if payload := len(b) - size - initRest; payload < 0 || payload > MaxPayload {
 		return m, false
 	}
-	if h.flags&flagEcho != 0 {
+	if h.flags()&flagEcho != 0 {
 		m.echo = b[n : n+echoSize]
 		n += echoSize
 	}
-	if h.flags&flagPrekey != 0 {
+	if h.flags()&flagPrekey != 0 {
 		if m.prekey = binary.BigEndian.Uint32(b[n:]); m.prekey == 0 || h.profile() == ProfileStatic {
 			return m, false
 		}

@@ -73,7 +73,7 @@ func (x *Exchange) Init(body []byte) ([]byte, error) {
 // [ErrChallenged]: then, as after success, it is over, and Open returns [ErrReplay].
 func (x *Exchange) Open(resp []byte) ([]byte, error) {
 	h, ok := parseHeader(resp)
-	if !ok || h.typ != TypeResp && h.typ != TypeChallenge {
+	if !ok || h.typ() != TypeResp && h.typ() != TypeChallenge {
 		return nil, unauthentic(&x.p.count.malformed)
 	}
 	x.mu.Lock()
@@ -89,7 +89,7 @@ func (x *Exchange) Open(resp []byte) ([]byte, error) {
 	if x.p.wiped {
 		return nil, ErrWiped
 	}
-	if h.typ == TypeChallenge {
+	if h.typ() == TypeChallenge {
 		echo, err := x.p.checkChallenge(x.i, h, resp)
 		if err != nil {
 			return nil, err
@@ -144,7 +144,7 @@ func (p *Peer) OpenRequest(init []byte) (*Request, error) {
 		return nil, fmt.Errorf("open a request as what is no platform: %w", ErrWrongUse)
 	}
 	h, ok := parseHeader(init)
-	if !ok || h.typ != TypeInit {
+	if !ok || h.typ() != TypeInit {
 		return nil, unauthentic(&p.count.malformed)
 	}
 	p.hs.Lock()
@@ -160,7 +160,7 @@ func (p *Peer) OpenRequest(init []byte) (*Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Request{p: p, suite: h.suite, epoch: o.epoch, digest: o.digest, th1: o.th1, body: o.payload, o: o}, nil
+	return &Request{p: p, suite: h.suite(), epoch: o.epoch, digest: o.digest, th1: o.th1, body: o.payload, o: o}, nil
 }
 
 // Epoch returns the epoch of the INIT, for [EpochWindow].

@@ -136,6 +136,7 @@ type Peer struct {
 	next     *session    // made by our RESP, not confirmed by a DATA yet
 	orders   uint64
 	lingers  time.Time // until then previous is received on, whatever comes under current
+	due      time.Time // until then expire has nothing to do
 	wiped    bool
 }
 

@@ -15,14 +15,13 @@ const (
 // one-way, so that keys of earlier messages cannot be computed from what a device holds now.
 type chain struct {
 	suite Suite
-	th3   [hashSize]byte
 	key   secret.Bytes // G_gen
 	gen   uint32
 	keys  aead // of gen
 }
 
 func newChain(s Suite, ck3 secret.Bytes, direction string, th3 [hashSize]byte) (*chain, error) {
-	c := &chain{suite: s, th3: th3, key: secretOf(expand(ck3, direction, th3[:], keySize))}
+	c := &chain{suite: s, key: secretOf(expand(ck3, direction, th3[:], keySize))}
 	var err error
 	c.keys, err = c.derive()
 	return c, err
@@ -31,7 +30,7 @@ func newChain(s Suite, ck3 secret.Bytes, direction string, th3 [hashSize]byte) (
 func (c *chain) derive() (aead, error) {
 	keys := expand(c.key, labelKeys, nil, keysSize)
 	defer clear(keys)
-	return newAEAD(c.suite, keys, c.th3)
+	return newAEAD(c.suite, keys)
 }
 
 // at returns the chain at generation gen, which must not lie before c: c itself, or a new one that replaces c once a tag has
@@ -40,7 +39,7 @@ func (c *chain) at(gen uint32) (*chain, error) {
 	if gen == c.gen {
 		return c, nil
 	}
-	next := &chain{suite: c.suite, th3: c.th3, gen: gen}
+	next := &chain{suite: c.suite, gen: gen}
 	key := c.key
 	for i := range gen - c.gen {
 		k := secretOf(expand(key, labelRatchet, nil, keySize))

@@ -41,7 +41,18 @@ const (
 
 // Event is the effect of one authentic record.
 type Event struct {
-	Kind    EventKind
+	Kind EventKind
+
+	// Reason is that of a CLOSE.
+	Reason byte
+
+	// Switched says that this record made Session the one that Seal uses: at KindEstablished, and at a KindData that came
+	// before the confirmation.
+	Switched bool
+
+	// Prekey is the number of the prekey that protected the early data; 0: none did.
+	Prekey uint32
+
 	Session SessionID // the session that the record belongs to or makes
 	Payload []byte    // owned by the caller
 
@@ -49,19 +60,9 @@ type Event struct {
 	// a new session, or an INIT (KindChallenged). It need not be kept: it is made again from a repeated INIT, and any DATA confirms.
 	Reply []byte
 
-	// Switched says that this record made Session the one that Seal uses: at KindEstablished, and at a KindData that came
-	// before the confirmation.
-	Switched bool
-
 	// Returned is the early data of our own INIT, when that INIT lost against the peer's, or was challenged. It may have arrived all the
 	// same: send it again under whatever number tells the peer's application that it is the same message.
 	Returned []byte
-
-	// Prekey is the number of the prekey that protected the early data; 0: none did.
-	Prekey uint32
-
-	// Reason is that of a CLOSE.
-	Reason byte
 }
 
 // Initiate starts a new session: it takes an epoch and returns an INIT to publish. A session in use stays in use until
@@ -108,29 +109,33 @@ func (p *Peer) Initiate(now time.Time, early []byte) ([]byte, error) {
 // means that the record is to be dropped, and acknowledged to the broker; a [ChallengeError] has something to publish besides. An error that Is none of this package's comes from
 // Config.Epochs or Config.Key: then nothing was accepted, and the peer's repetition of the record may succeed.
 func (p *Peer) Receive(now time.Time, record []byte) (Event, error) {
-	return p.ReceiveInto(now, nil, record)
+	var e Event
+	err := p.ReceiveInto(&e, now, nil, record)
+	return e, err
 }
 
-// ReceiveInto is Receive, which appends the payload of a DATA record to dst, for callers that reuse their buffers.
-// Event.Payload is the appended part. record must not overlap dst.
-func (p *Peer) ReceiveInto(now time.Time, dst, record []byte) (e Event, err error) {
+// ReceiveInto is Receive for callers that reuse their memory: it fills in e, whatever was in it, and appends the payload of a DATA record
+// to dst; e.Payload is the appended part. record must not overlap dst.
+func (p *Peer) ReceiveInto(e *Event, now time.Time, dst, record []byte) (err error) {
+	*e = Event{}
 	if p.oneShot {
-		return Event{}, fmt.Errorf("receive session records of or as a platform: %w", ErrWrongUse)
+		return fmt.Errorf("receive session records of or as a platform: %w", ErrWrongUse)
 	}
-	var h header
-	if !h.parse(record) {
-		return Event{}, unauthentic(&p.count.malformed)
+	h, ok := parseHeader(record)
+	if !ok {
+		return unauthentic(&p.count.malformed)
 	}
-	switch h.typ {
+	switch h.typ() {
 	case TypeData, TypeClose:
-		err = p.receiveData(&e, now, dst, &h, record)
-		return e, err
+		return p.receiveData(e, now, dst, h, record)
 	case TypeInit:
-		return p.receiveInit(now, h, record)
+		*e, err = p.receiveInit(now, h, record)
 	case TypeResp:
-		return p.receiveResp(now, h, record)
+		*e, err = p.receiveResp(now, h, record)
+	default:
+		*e, err = p.receiveChallenge(now, h, record)
 	}
-	return p.receiveChallenge(now, h, record)
+	return err
 }
 
 func (p *Peer) receiveInit(now time.Time, h header, record []byte) (Event, error) {
@@ -156,17 +161,17 @@ func (p *Peer) receiveInit(now time.Time, h header, record []byte) (Event, error
 			return Event{}, err
 		}
 		if restored {
-			return Event{}, p.challenge(now, m.suite, Digest(record), ErrEchoRequired)
+			return Event{}, p.challenge(now, m.suite(), Digest(record), ErrEchoRequired)
 		}
 	}
 	if m.epoch <= p.seenEpoch {
 		p.count.stale.Add(1)
-		return Event{}, p.challenge(now, m.suite, Digest(record), CheckEpoch(p.seenEpoch, m.epoch))
+		return Event{}, p.challenge(now, m.suite(), Digest(record), CheckEpoch(p.seenEpoch, m.epoch))
 	}
 	var prekey ecdh.KeyExchanger
 	if m.prekey != 0 {
 		if prekey, err = p.findPrekey(m.prekey); errors.Is(err, ErrUnknownPrekey) {
-			return Event{}, p.challenge(now, m.suite, Digest(record), err)
+			return Event{}, p.challenge(now, m.suite(), Digest(record), err)
 		}
 		if err != nil {
 			return Event{}, err
@@ -180,7 +185,7 @@ func (p *Peer) receiveInit(now time.Time, h header, record []byte) (Event, error
 	if p.requirePrekey && m.prekey == 0 && len(o.payload) > 0 {
 		// Whoever has our agreement key could have made it. Its author, if there is one, starts a session and sends it there.
 		clear(o.payload)
-		return Event{}, p.challenge(now, m.suite, o.digest, ErrPrekeyRequired)
+		return Event{}, p.challenge(now, m.suite(), o.digest, ErrPrekeyRequired)
 	}
 	if p.pending != nil && !p.selfB && p.contending(now) {
 		// Our INIT wins. The other one's epoch is used up, so that nobody can play it later, when its sender has sent the
@@ -215,6 +220,7 @@ func (p *Peer) receiveInit(now time.Time, h header, record []byte) (Event, error
 	s.order = p.orders
 	p.next.wipe()
 	p.next = s
+	p.setDue(now)
 	p.answer = &answer{digest: o.digest, resp: resp, session: s.id}
 	e := Event{Session: s.id, Reply: slices.Clone(resp)}
 	if p.pending != nil {
@@ -257,7 +263,7 @@ func (p *Peer) refuseEpoch(now time.Time, m initRecord, digest [hashSize]byte, e
 		return err
 	}
 	p.count.stale.Add(1)
-	return p.challenge(now, m.suite, digest, err)
+	return p.challenge(now, m.suite(), digest, err)
 }
 
 func (p *Peer) receiveResp(now time.Time, h header, record []byte) (Event, error) {
@@ -278,7 +284,7 @@ func (p *Peer) receiveResp(now time.Time, h header, record []byte) (Event, error
 		return Event{}, err
 	}
 	defer o.ck3.Wipe()
-	s, err := p.newSession(h.suite, o.ck3, o.th3, i.created)
+	s, err := p.newSession(h.suite(), o.ck3, o.th3, i.created)
 	if err != nil {
 		return Event{}, err
 	}

@@ -153,7 +153,7 @@ func refKey(b []byte) *ecdh.PrivateKey {
 func lp(b []byte) []byte { return append([]byte{byte(len(b) >> 8), byte(len(b))}, b...) }
 
 // refSeal seals under the suite that header names: keys is SEK ‖ SAK ‖ IV.
-func refSeal(keys, th []byte, counter uint32, header, plain []byte) []byte {
+func refSeal(keys []byte, counter uint32, header, plain []byte) []byte {
 	nonce := append(bytes.Clone(keys[64:76]), 0, 0, 0, 0)
 	for i := range 4 {
 		nonce[8+i] ^= byte(counter >> (24 - 8*i))
@@ -167,11 +167,11 @@ func refSeal(keys, th []byte, counter uint32, header, plain []byte) []byte {
 		if err != nil {
 			panic(err)
 		}
-		return g.Seal(nil, nonce[:12], plain, append(bytes.Clone(th), header...))
+		return g.Seal(nil, nonce[:12], plain, header)
 	}
 	ct := make([]byte, len(plain))
 	cipher.NewCTR(block, nonce).XORKeyStream(ct, plain)
-	return append(ct, refHMAC(keys[32:64], th, header, ct)[:16]...)
+	return append(ct, refHMAC(keys[32:64], header, ct)[:16]...)
 }
 
 // compute fills in everything but the inputs; of a message it wants From, Type, Flags, Counter and Plain.
@@ -246,7 +246,7 @@ func (v *vector) compute() {
 		ck1 = v.CK1P
 	}
 	v.K1 = refExpand(ck1, "semio-e2e/1 m1", v.TH1, 76)
-	ct1 := refSeal(v.K1, v.TH1, 0, hI, append(binary.BigEndian.AppendUint32(nil, v.CapsI), v.Early...))
+	ct1 := refSeal(v.K1, 0, hI, append(binary.BigEndian.AppendUint32(nil, v.CapsI), v.Early...))
 	v.Init = append(initClear, ct1...)
 	v.Init = append(v.Init, refHMAC(v.Mac1K, v.Init)[:16]...)
 
@@ -263,7 +263,7 @@ func (v *vector) compute() {
 		v.CK3 = refHMAC(v.CK1, v.NonceR, v.KEMSS)
 	}
 	v.K2 = refExpand(v.CK3, "semio-e2e/1 m2", v.TH2, 76)
-	ct2 := refSeal(v.K2, v.TH2, 0, hR, append(binary.BigEndian.AppendUint32(nil, v.CapsR), v.Reply...))
+	ct2 := refSeal(v.K2, 0, hR, append(binary.BigEndian.AppendUint32(nil, v.CapsR), v.Reply...))
 	v.Resp = append(respClear, ct2...)
 
 	v.TH3 = refHash(v.TH2, ct2)
@@ -354,5 +354,5 @@ func (v *vector) seal(m *refMessage) {
 		h = m.odd(h)
 	}
 	keys := refExpand(g, "semio-e2e/1 keys", nil, 76)
-	m.Record = append(bytes.Clone(h), refSeal(keys, v.TH3, m.Counter, h, m.Plain)...)
+	m.Record = append(bytes.Clone(h), refSeal(keys, m.Counter, h, m.Plain)...)
 }

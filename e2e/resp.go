@@ -19,14 +19,14 @@ func parseResp(h header, b []byte) (respRecord, bool) {
 	m := respRecord{header: h}
 	n := headerSize + h.profile().shareSize()
 	size := n
-	if h.suite.kem() {
+	if h.suite().kem() {
 		size += kemCipherSize
 	}
 	if payload := len(b) - size - respRest; payload < 0 || payload > MaxPayload {
 		return m, false
 	}
 	m.share = b[headerSize:n]
-	if h.suite.kem() {
+	if h.suite().kem() {
 		m.kem = b[n:size]
 	}
 	m.clear, m.sealed = b[:size], b[size:]

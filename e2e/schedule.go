@@ -120,7 +120,7 @@ func hashOf(parts ...[]byte) (h [hashSize]byte) {
 func messageKeys(s Suite, prk secret.Bytes, label string, th [hashSize]byte) (aead, error) {
 	keys := expand(prk, label, th[:], keysSize)
 	defer clear(keys)
-	return newAEAD(s, keys, th)
+	return newAEAD(s, keys)
 }
 
 // compress returns the SEC 1 compressed form, 33 bytes, of a P-256 key.

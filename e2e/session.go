@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/binary"
 	"time"
 
 	"github.com/semio-iot/semio/internal/secret"
@@ -80,8 +81,9 @@ func (s *session) seal(dst []byte, typ Type, flags byte, plaintext []byte) ([]by
 		dst = append(make([]byte, 0, need), dst...)
 	}
 	dst = dst[:start+headerSize]
-	putHeader(dst[start:], typ, s.suite, flags, s.id, counter)
-	return s.out.keys.seal(dst, counter, dst[start:], plaintext), nil
+	h := makeHeader(typ, s.suite, flags, s.id, counter)
+	h.put(dst[start:])
+	return s.out.keys.seal(dst, plaintext), nil
 }
 
 type verdict byte
@@ -94,13 +96,16 @@ const (
 )
 
 // open appends the payload of record to dst. Nothing of s moves unless it returns opened.
-func (s *session) open(dst []byte, h *header, record []byte) ([]byte, verdict) {
-	at, before, v := s.chains(h.counter >> ratchetShift)
-	if v != opened {
-		return dst, v
+func (s *session) open(dst []byte, h header, record []byte) ([]byte, verdict) {
+	counter := h.counter()
+	at, before, v := s.in, (*chain)(nil), opened
+	if gen := counter >> ratchetShift; gen != at.gen {
+		if at, before, v = s.chains(gen); v != opened {
+			return dst, v
+		}
 	}
 	start := len(dst)
-	dst, ok := at.keys.open(dst, h.counter, record[:headerSize], record[headerSize:])
+	dst, ok := at.keys.open(dst, record)
 	switch {
 	case !ok:
 		s.giveUp(at, before)
@@ -108,11 +113,11 @@ func (s *session) open(dst []byte, h *header, record []byte) ([]byte, verdict) {
 			s.failed++
 		}
 		return dst, badTag
-	case !s.seen.fresh(h.counter, s.wide): // of no later generation, so nothing was derived
+	case !s.seen.fresh(counter, s.wide): // of no later generation, so nothing was derived
 		clear(dst[start:])
 		return dst[:start], repeated
 	}
-	s.seen.take(h.counter)
+	s.seen.take(counter)
 	if !s.holds(at) {
 		s.before.wipe()
 		if s.in != before {
@@ -127,12 +132,15 @@ func (s *session) open(dst []byte, h *header, record []byte) ([]byte, verdict) {
 	return dst, opened
 }
 
-// chains returns the chain of generation gen and, where a later one than now is asked for and the receiver is windowed, the chain of the
+// named says whether name is the session's ID. A session that is nil has none.
+func (s *session) named(name uint64) bool {
+	return s != nil && binary.BigEndian.Uint64(s.id[:]) == name
+}
+
+// chains returns the chain of generation gen, which is not the newest record's, and, where a later one than now is asked for and the receiver is windowed, the chain of the
 // generation before gen. What it derives is the caller's: to put into s, or to wipe.
 func (s *session) chains(gen uint32) (at, before *chain, v verdict) {
 	switch {
-	case gen == s.in.gen:
-		return s.in, nil, opened
 	case s.before != nil && gen == s.before.gen:
 		return s.before, nil, opened
 	case gen < s.in.gen:

@@ -344,7 +344,8 @@ func TestSealAppends(t *testing.T) {
 	require.Equal(t, "head", string(out[:4]))
 
 	room := make([]byte, 2, 100)
-	ev, err := x.app.ReceiveInto(x.now, room, out[4:])
+	var ev e2e.Event
+	err = x.app.ReceiveInto(&ev, x.now, room, out[4:])
 	require.NoError(t, err)
 	require.Equal(t, "message", string(ev.Payload))
 	require.Same(t, &room[:3][2], &ev.Payload[0])

@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 
 	"github.com/semio-iot/semio/e2e/internal/seam"
 )
@@ -24,19 +26,27 @@ func watch(a aead, keys []byte) aead {
 	return &watched{aead: a, w: w, key: [8]byte(sum[:8]), iv: [ivSize]byte(keys[2*keySize:])}
 }
 
-func (a *watched) counter(n uint32) uint32 {
-	if a.w.Counter == nil {
-		return n
+// count returns a copy of b, which begins with a header, with the checker's counter where it wants another one.
+func (a *watched) count(b []byte) []byte {
+	b = bytes.Clone(b)
+	if a.w.Counter != nil {
+		binary.BigEndian.PutUint32(b[headerSize-4:], a.w.Counter(counterOf(b)))
 	}
-	return a.w.Counter(n)
+	return b
 }
 
-func (a *watched) seal(dst []byte, counter uint32, header, plaintext []byte) []byte {
-	counter = a.counter(counter)
-	a.w.Sealed(a.key, nonceOf(a.iv, counter))
-	return a.aead.seal(dst, counter, header, plaintext)
+func (a *watched) seal(record, plaintext []byte) []byte {
+	h := a.count(record[len(record)-headerSize:])
+	a.w.Sealed(a.key, nonceOf(a.iv, counterOf(h)))
+	return append(record, a.aead.seal(h, plaintext)[headerSize:]...)
 }
 
-func (a *watched) open(dst []byte, counter uint32, header, sealed []byte) ([]byte, bool) {
-	return a.aead.open(dst, a.counter(counter), header, sealed)
+func (a *watched) open(dst, record []byte) ([]byte, bool) {
+	return a.aead.open(dst, a.count(record))
+}
+
+// nonceOf is the nonce of a message: IV with its last four bytes xor counter.
+func nonceOf(iv [ivSize]byte, counter uint32) [ivSize]byte {
+	binary.BigEndian.PutUint32(iv[8:], binary.BigEndian.Uint32(iv[8:])^counter)
+	return iv
 }

@@ -1,9 +1,6 @@
 package e2e
 
-import (
-	"crypto/mlkem"
-	"encoding/binary"
-)
+import "crypto/mlkem"
 
 // Type is a record's type: the low nibble of its first byte.
 type Type byte
@@ -103,65 +100,6 @@ type Hint [hintSize]byte
 // SessionID names a session within its peer. It is derived from the handshake, never chosen.
 type SessionID [sessionIDSize]byte
 
-// header is the first 16 bytes of each record.
-type header struct {
-	typ        Type
-	suite      Suite
-	flags      byte
-	generation byte
-	id         [8]byte // session ID, or hint in a handshake
-	counter    uint32
-}
-
-func (h header) append(b []byte) []byte {
-	var w [headerSize]byte
-	putHeader(w[:], h.typ, h.suite, h.flags, h.id, h.counter)
-	w[3] = h.generation
-	return append(b, w[:]...)
-}
-
-// putHeader writes the header of counter into b. It writes two words, as copyHeader reads them: single bytes that are read as words right
-// after stall the processor for a tenth of the time that a short message takes.
-func putHeader(b []byte, typ Type, s Suite, flags byte, id [8]byte, counter uint32) {
-	_ = b[headerSize-1]
-	first := uint64(version<<4|byte(typ))<<56 | uint64(s)<<48 | uint64(flags)<<40 | uint64(byte(counter>>ratchetShift))<<32
-	name := binary.BigEndian.Uint64(id[:])
-	binary.BigEndian.PutUint64(b, first|name>>32)
-	binary.BigEndian.PutUint64(b[8:], name<<32|uint64(counter))
-}
-
-func copyHeader(dst, header []byte) {
-	_, _ = dst[headerSize-1], header[headerSize-1]
-	binary.NativeEndian.PutUint64(dst, binary.NativeEndian.Uint64(header))
-	binary.NativeEndian.PutUint64(dst[8:], binary.NativeEndian.Uint64(header[8:]))
-}
-
-func (h header) fromB() bool      { return h.flags&flagB != 0 }
-func (h header) profile() Profile { return Profile(h.flags & flagProfile >> 4) }
-
-// parseHeader checks everything that can be checked without knowing the binding.
-func parseHeader(b []byte) (h header, ok bool) {
-	ok = h.parse(b)
-	return h, ok
-}
-
-// parse is parseHeader in place, which saves a short message the copies. h is unspecified after false.
-func (h *header) parse(b []byte) bool {
-	if len(b) < headerSize || len(b) > MaxRecord || b[0]>>4 != version {
-		return false
-	}
-	h.typ, h.suite, h.flags, h.generation = Type(b[0]&0x0f), Suite(b[1]), b[2], b[3]
-	h.id = [8]byte(b[4:12])
-	h.counter = binary.BigEndian.Uint32(b[12:16])
-	switch {
-	case h.typ > TypeChallenge || h.flags&^allowedFlags[h.typ] != 0 || h.suite == 0 || h.suite > lastSuite:
-		return false
-	case h.typ != TypeData && h.typ != TypeClose && h.counter != 0:
-		return false
-	}
-	return h.generation == byte(h.counter>>ratchetShift)
-}
-
 // TypeOf returns the type that a record claims; nothing of it is verified but the form of its header. The error is
 // [ErrUnauthentic].
 func TypeOf(record []byte) (Type, error) {
@@ -169,15 +107,15 @@ func TypeOf(record []byte) (Type, error) {
 	if !ok {
 		return 0, ErrUnauthentic
 	}
-	return h.typ, nil
+	return h.typ(), nil
 }
 
 // HintOf returns the binding that an INIT, RESP or CHALLENGE claims to belong to, false for other records. It picks the peer to
 // give a record to; nothing is verified.
 func HintOf(record []byte) (Hint, bool) {
 	h, ok := parseHeader(record)
-	if !ok || h.typ == TypeData || h.typ == TypeClose {
+	if !ok || h.hasSession() {
 		return Hint{}, false
 	}
-	return Hint(h.id), true
+	return Hint(h.id()), true
 }

@@ -18,12 +18,11 @@ var errTag = errors.New("the tag does not hold")
 
 const tagSize = 16
 
-// bareCTRHMAC is the primitives of suite 0x01 over the input of suite 0x01: 32 bytes of transcript hash and 16 of header
-// before the ciphertext, and a tag cut to 16 bytes. It uses the standard library as one would at first sight.
+// bareCTRHMAC is the primitives of suite 0x01 over the input of suite 0x01: 16 bytes of header before the ciphertext, and a tag cut to 16 bytes. It uses the standard library as one would at first sight.
 type bareCTRHMAC struct {
 	block       cipher.Block
 	mac         hash.Hash
-	associated  [32 + 16]byte
+	header      [16]byte
 	iv          [aes.BlockSize]byte
 	sum         [sha256.Size]byte
 	sent, taken uint32
@@ -44,9 +43,9 @@ func newBareCTRHMAC(*members) (channel, error) {
 func (c *bareCTRHMAC) ready(int) error { return nil }
 
 func (c *bareCTRHMAC) tag(n uint32, ciphertext []byte) []byte {
-	binary.BigEndian.PutUint32(c.associated[44:], n)
+	binary.BigEndian.PutUint32(c.header[12:], n)
 	c.mac.Reset()
-	c.mac.Write(c.associated[:])
+	c.mac.Write(c.header[:])
 	c.mac.Write(ciphertext)
 	return c.mac.Sum(c.sum[:0])[:tagSize]
 }

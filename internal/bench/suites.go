@@ -25,6 +25,7 @@ const sessionMessages = 1 << 19
 type session struct {
 	device, app *e2e.Peer
 	now         time.Time
+	event       e2e.Event
 	left        int // messages until new keys are due
 }
 
@@ -75,9 +76,8 @@ func (s *session) seal(dst, plaintext []byte) ([]byte, error) {
 }
 
 func (s *session) open(dst, record []byte) ([]byte, error) {
-	e, err := s.app.ReceiveInto(s.now, dst, record)
-	if err != nil {
+	if err := s.app.ReceiveInto(&s.event, s.now, dst, record); err != nil {
 		return nil, err
 	}
-	return e.Payload, nil
+	return s.event.Payload, nil
 }

@@ -51,28 +51,28 @@ function split(keys, counter) {
   return { sek, sak, iv };
 }
 
-export function seal(suite, keys, th, header, counter, plaintext) {
+export function seal(suite, keys, header, counter, plaintext) {
   const { sek, sak, iv } = split(keys, counter);
   if (isGCM(suite)) {
-    const c = createCipheriv('aes-256-gcm', sek, iv).setAAD(cat(th, header));
+    const c = createCipheriv('aes-256-gcm', sek, iv).setAAD(header);
     return cat(c.update(plaintext), c.final(), c.getAuthTag());
   }
   const ciphertext = createCipheriv('aes-256-ctr', sek, cat(iv, u32(0))).update(plaintext);
-  return cat(ciphertext, hmac(sak, th, header, ciphertext).subarray(0, 16));
+  return cat(ciphertext, hmac(sak, header, ciphertext).subarray(0, 16));
 }
 
 /** The plaintext of ciphertext ‖ tag, or null. */
-export function open(suite, keys, th, header, counter, sealed) {
+export function open(suite, keys, header, counter, sealed) {
   const { sek, sak, iv } = split(keys, counter);
   const ciphertext = sealed.subarray(0, -16), tag = sealed.subarray(-16);
   if (isGCM(suite)) {
-    const d = createDecipheriv('aes-256-gcm', sek, iv, { authTagLength: 16 }).setAAD(cat(th, header)).setAuthTag(tag);
+    const d = createDecipheriv('aes-256-gcm', sek, iv, { authTagLength: 16 }).setAAD(header).setAuthTag(tag);
     try {
       return cat(d.update(ciphertext), d.final());
     } catch {
       return null;
     }
   }
-  if (!timingSafeEqual(hmac(sak, th, header, ciphertext).subarray(0, 16), tag)) return null;
+  if (!timingSafeEqual(hmac(sak, header, ciphertext).subarray(0, 16), tag)) return null;
   return createDecipheriv('aes-256-ctr', sek, cat(iv, u32(0))).update(ciphertext);
 }

@@ -142,7 +142,7 @@ export class Party {
     h.th1 = H(this.binding.th0, clear);
     h.ck1 = extract(this.mk, this.#static ? share.point : share.shared(this.peer));
     this.#chain1(h, prekey, prekey && share.shared(prekey.point), prekey && this.key.shared(prekey.point));
-    h.ct1 = seal(suite, h.k1, h.th1, clear.subarray(0, 16), 0, cat(u32(capabilities), payload));
+    h.ct1 = seal(suite, h.k1, clear.subarray(0, 16), 0, cat(u32(capabilities), payload));
     const macked = cat(clear, h.ct1);
     h.record = cat(macked, hmac(this.mac1k, macked).subarray(0, 16));
     this.outstanding = h;
@@ -166,8 +166,8 @@ export class Party {
     must(r.profile === this.binding.profile, 'profile');
   }
 
-  #open(r, keys, th) {
-    const p = open(r.suite, keys, th, r.header, 0, r.sealed);
+  #open(r, keys) {
+    const p = open(r.suite, keys, r.header, 0, r.sealed);
     must(p !== null, 'tag');
     return { type: r.type, capabilities: p.readUInt32BE(0), payload: p.subarray(4) };
   }
@@ -211,7 +211,7 @@ export class Party {
     h.th1 = H(this.binding.th0, r.clear);
     h.ck1 = extract(this.mk, this.#static ? r.share : this.#shared(this.key, r.share));
     this.#chain1(h, prekey, prekey && this.#shared(prekey, r.share), prekey && prekey.shared(this.peer));
-    const opened = this.#open(r, h.k1, h.th1);
+    const opened = this.#open(r, h.k1);
     must(!hasKEM(suite) || isEncapsulationKey(r.kem), 'encapsulation key');
     h.ct1 = r.sealed;
     this.seen = r.epoch;
@@ -226,7 +226,7 @@ export class Party {
     const kem = hasKEM(h.suite) ? encapsulate(r.kem, random) : null;
     const clear = cat(header(RESP, h.suite, this.flags, this.binding.hint, 0), share.point, kem ? kem.ciphertext : '');
     this.#mix(h, clear, kem?.shared, share.point, () => [this.#shared(share, r.share), this.#shared(share, this.peer)]);
-    h.ct2 = seal(h.suite, h.k2, h.th2, clear.subarray(0, 16), 0, cat(u32(capabilities), payload));
+    h.ct2 = seal(h.suite, h.k2, clear.subarray(0, 16), 0, cat(u32(capabilities), payload));
     this.#establish(h);
     return cat(clear, h.ct2);
   }
@@ -238,7 +238,7 @@ export class Party {
     const h = { ...this.outstanding, suite: r.suite };
     const shared = hasKEM(r.suite) ? decapsulate(h.kem, r.kem) : undefined;
     this.#mix(h, r.clear, shared, r.share, () => [this.#shared(h.share, r.share), this.#shared(this.key, r.share)]);
-    const opened = this.#open(r, h.k2, h.th2);
+    const opened = this.#open(r, h.k2);
     h.ct2 = r.sealed;
     this.#establish(h);
     this.outstanding = null;
@@ -289,7 +289,7 @@ export class Party {
   seal({ type, flags, counter, plaintext }) {
     const s = this.session;
     const h = header(type, s.suite, flags | (this.flags & 1), s.sid, counter);
-    return cat(h, seal(s.suite, this.#keys(this.side, counter >>> 16), s.th3, h, counter, plaintext));
+    return cat(h, seal(s.suite, this.#keys(this.side, counter >>> 16), h, counter, plaintext));
   }
 
   #receiveData(r) {
@@ -299,7 +299,7 @@ export class Party {
     must(r.suite === s.suite, 'suite');
     const generation = r.counter >>> 16;
     must(generation >= s.kept && generation <= s.generation + maxAhead, 'generation');
-    const payload = open(r.suite, this.#keys(r.fromB ? 'B' : 'A', generation), s.th3, r.header, r.counter, r.sealed);
+    const payload = open(r.suite, this.#keys(r.fromB ? 'B' : 'A', generation), r.header, r.counter, r.sealed);
     must(payload !== null, 'tag');
     const behind = s.highest - r.counter;
     must(behind < 0 || (this.windowed && behind < windowWidth && !s.received.has(r.counter)), 'counter', 'replay');
