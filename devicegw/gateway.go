@@ -262,6 +262,11 @@ func (g *Gateway) verify(ctx context.Context) error {
 		return err
 	}
 	g.platform, g.topics, g.platformBinding = platform, a.Topics, a.Binding
+	if g.floor != nil {
+		// As if they had been verified now, which they may not be any more.
+		g.floor.Advance(g.self.Certificate().NotBefore)
+		g.floor.Advance(platform.Certificate().NotBefore)
+	}
 	if err := g.loadNext(ctx); err != nil {
 		return err
 	}

@@ -132,6 +132,14 @@ func TestRenewalAfterYears(t *testing.T) {
 	}
 }
 
+// A device's time begins with its certificate, also before anybody has told it the time.
+func TestTimeBeginsWithTheCertificate(t *testing.T) {
+	w := newWorld(t)
+	gw, err := devicegw.Open(t.Context(), w.config())
+	require.NoError(t, err)
+	require.False(t, devicegw.Now(gw).Before(w.device.Certificate().NotBefore))
+}
+
 // A platform that cannot help is not asked without end.
 func TestRenewalIsPaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

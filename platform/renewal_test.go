@@ -67,6 +67,12 @@ func (g *gateway) ask(m control.Message) *control.Reply {
 	return &r
 }
 
+func (w *world) evicted() []eviction {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]eviction(nil), w.evicts...)
+}
+
 // obtain asks until the certificate is there.
 func (g *gateway) obtain() [][]byte {
 	for range 3 {
@@ -180,15 +186,11 @@ func TestLapsedDevice(t *testing.T) {
 		require.NotEmpty(t, reply.Admission)
 		require.Empty(t, reply.Orders)
 		dev = dev.turned(next, reply.Admission)
-		w.mu.Lock()
-		w.evicts = nil
-		w.mu.Unlock()
+		require.Empty(t, w.evicted())
 		reply = dev.ask(control.Message{})
 		require.Len(t, reply.Orders, 1)
 		time.Sleep(time.Minute)
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		require.Len(t, w.evicts, 1, "its connection was for the renewal alone")
+		require.Len(t, w.evicted(), 1, "its connection was for the renewal alone")
 	})
 }
 
