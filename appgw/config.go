@@ -15,6 +15,7 @@ import (
 	"github.com/semio-iot/semio/internal/control"
 	"github.com/semio-iot/semio/internal/delivery"
 	"github.com/semio-iot/semio/internal/link"
+	"github.com/semio-iot/semio/internal/secret"
 )
 
 // The vocabulary of the gateway, shared with package devicegw.
@@ -77,6 +78,8 @@ var (
 
 // Config says who the gateway is and what it works with. The constructor copies it. Fields are required unless they say otherwise.
 type Config struct {
+	secret.Opaque // a key may be within
+
 	// Credential is the application's certificate chain and endorsement; Signer and Key are the keys that it names.
 	Credential identity.Credential
 	Signer     crypto.Signer

@@ -19,10 +19,13 @@ import (
 	"github.com/semio-iot/semio/internal/kv"
 	"github.com/semio-iot/semio/internal/link"
 	"github.com/semio-iot/semio/internal/mqttlink"
+	"github.com/semio-iot/semio/internal/secret"
 )
 
 // Gateway is an application gateway. Make it with [Open]. Safe for concurrent use.
 type Gateway struct {
+	secret.Opaque // keys are within
+
 	cfg      Config
 	log      *slog.Logger
 	memory   memory

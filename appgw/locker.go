@@ -3,10 +3,10 @@ package appgw
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/hkdf"
-	"crypto/sha256"
 	"errors"
 	"fmt"
+
+	"github.com/semio-iot/semio/internal/hkdf"
 )
 
 // Locker encrypts and authenticates what the store keeps: queued messages, pre-shared keys, who is connected. *keyvault.Vault is
@@ -38,7 +38,7 @@ func NewLocker(key []byte) (Locker, error) {
 	if len(key) != LockerKeySize {
 		return nil, fmt.Errorf("%w: locker key of %d bytes, want %d", ErrConfig, len(key), LockerKeySize)
 	}
-	derived, err := hkdf.Key(sha256.New, key, nil, labelLocker, LockerKeySize)
+	derived, err := hkdf.Key(key, nil, labelLocker, LockerKeySize)
 	if err != nil {
 		return nil, fmt.Errorf("derive locker key: %w", err)
 	}

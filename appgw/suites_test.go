@@ -2,7 +2,9 @@ package appgw_test
 
 import (
 	"context"
+	"crypto/fips140"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,6 +34,9 @@ func TestProfilesAndSuites(t *testing.T) {
 		{dev: []e2e.Suite{e2e.SuiteGCM}, app: []e2e.Suite{e2e.SuiteCTRHMAC}, unreachable: true},
 	} {
 		t.Run(fmt.Sprintf("profile %d and %d, suites %v and %v", c.profile, c.appProfile, c.dev, c.app), func(t *testing.T) {
+			if gcm := func(s e2e.Suite) bool { return s == e2e.SuiteGCM || s == e2e.SuiteGCMKEM }; fips140.Enforced() && slices.ContainsFunc(slices.Concat(c.dev, c.app), gcm) {
+				t.Skip("FIPS 140-only mode forbids these suites")
+			}
 			bubbleOf(t, devicegw.ProduceOptions{Profile: c.profile}, func(t *testing.T, s *system) {
 				ctx := t.Context()
 				app, _ := s.startApp(func(o *appgw.Config) { o.Suites, o.Profile = c.app, c.appProfile })

@@ -14,6 +14,7 @@ import (
 	"github.com/semio-iot/semio/internal/control"
 	"github.com/semio-iot/semio/internal/delivery"
 	"github.com/semio-iot/semio/internal/link"
+	"github.com/semio-iot/semio/internal/secret"
 )
 
 // What integrators need of other packages, under one roof.
@@ -107,6 +108,8 @@ const (
 
 // Gateway is a produced device in operation. Safe for concurrent use.
 type Gateway struct {
+	secret.Opaque // keys are within
+
 	cfg  Config
 	log  *slog.Logger
 	nvm  locked

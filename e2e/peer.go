@@ -44,6 +44,8 @@ func (h Hint) String() string { return hex.EncodeToString(h[:]) }
 // Config of a peer. Both sides must agree on the two credentials, Binding, PSK, RequirePSK and Profile, or they have no key in
 // common and every record of the other gets [ErrUnauthentic]. Of Suites they need one in common; the rest is each side's own.
 type Config struct {
+	secret.Opaque // a key may be within
+
 	Self   *identity.Verified // required: one's own credential
 	Key    ecdh.KeyExchanger  // required: the agreement key of Self, which may be opaque
 	Remote *identity.Verified // required: the peer's credential

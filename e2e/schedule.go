@@ -3,11 +3,11 @@ package e2e
 import (
 	"crypto/ecdh"
 	"crypto/elliptic"
-	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 
+	"github.com/semio-iot/semio/internal/hkdf"
 	"github.com/semio-iot/semio/internal/secret"
 )
 
@@ -26,7 +26,7 @@ func secretOf(b []byte) secret.Bytes {
 
 // extract is HKDF-Extract with SHA-256.
 func extract(salt, input []byte) secret.Bytes {
-	prk, err := hkdf.Extract(sha256.New, input, salt)
+	prk, err := hkdf.Extract(input, salt)
 	if err != nil {
 		panic("e2e: extract: " + err.Error()) // only for hashes or lengths that this package never passes
 	}
@@ -42,7 +42,7 @@ func extract2(salt, a, b []byte) secret.Bytes {
 
 // expand is HKDF-Expand with SHA-256; info is label ‖ context. The caller clears what it gets.
 func expand(prk secret.Bytes, label string, context []byte, length int) []byte {
-	out, err := hkdf.Expand(sha256.New, prk.Expose(), label+string(context), length)
+	out, err := hkdf.Expand(prk.Expose(), label+string(context), length)
 	if err != nil {
 		panic("e2e: expand: " + err.Error()) // as above
 	}

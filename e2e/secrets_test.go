@@ -9,8 +9,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/semio-iot/semio/e2e"
 	"github.com/stretchr/testify/require"
+
+	"github.com/semio-iot/semio/e2e"
+	"github.com/semio-iot/semio/internal/secret/secrettest"
 )
 
 // No verb, log or encoder shows a key: neither the master key nor those of a session, in no usual form.
@@ -46,6 +48,9 @@ func TestNothingPrintsAKey(t *testing.T) {
 		logged.Write(b)
 	}
 	require.Contains(t, logged.String(), "D-METER-1")
+	for _, v := range []any{x.dev, p, ex, req} {
+		secrettest.Hides(t, v, append(e2e.Secrets(x.dev), e2e.Secrets(p)...)...)
+	}
 	for _, f := range append(forms, "body of a request", "early data") {
 		require.NotContains(t, logged.String(), f)
 	}

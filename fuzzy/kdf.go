@@ -1,11 +1,11 @@
 package fuzzy
 
 import (
-	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
 	"fmt"
 
+	"github.com/semio-iot/semio/internal/hkdf"
 	"github.com/semio-iot/semio/internal/secret"
 )
 
@@ -23,7 +23,7 @@ func extract(message, salt, body []byte) ([]byte, error) {
 	hash := sha256.Sum256(body)
 	ikm := append(append(make([]byte, 0, len(message)+len(hash)), message...), hash[:]...)
 	defer clear(ikm)
-	prk, err := hkdf.Extract(sha256.New, ikm, salt)
+	prk, err := hkdf.Extract(ikm, salt)
 	if err != nil {
 		return nil, fmt.Errorf("extract: %w", err)
 	}
@@ -32,7 +32,7 @@ func extract(message, salt, body []byte) ([]byte, error) {
 
 // makeTag returns the tag of body.
 func makeTag(prk, body []byte) ([]byte, error) {
-	tagKey, err := hkdf.Expand(sha256.New, prk, labelTagKey, keySize)
+	tagKey, err := hkdf.Expand(prk, labelTagKey, keySize)
 	if err != nil {
 		return nil, fmt.Errorf("tag key: %w", err)
 	}
@@ -43,7 +43,7 @@ func makeTag(prk, body []byte) ([]byte, error) {
 }
 
 func makeRootKey(prk []byte) (*RootKey, error) {
-	key, err := hkdf.Expand(sha256.New, prk, labelRootKey, keySize)
+	key, err := hkdf.Expand(prk, labelRootKey, keySize)
 	if err != nil {
 		return nil, fmt.Errorf("root key: %w", err)
 	}

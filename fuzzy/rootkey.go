@@ -1,18 +1,17 @@
 package fuzzy
 
 import (
-	"crypto/hkdf"
-	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"sync"
 
+	"github.com/semio-iot/semio/internal/hkdf"
 	"github.com/semio-iot/semio/internal/secret"
 )
 
 const (
 	maxLabel   = 255
-	maxDerived = 255 * sha256.Size // RFC 5869, section 2.3
+	maxDerived = hkdf.MaxSize
 )
 
 // RootKey is the device's root key. It derives other keys and never comes out
@@ -56,7 +55,7 @@ func (k *RootKey) Derive(label string, context []byte, n int) ([]byte, error) {
 	if k.key.Len() == 0 {
 		return nil, fmt.Errorf("derive %q: %w", label, ErrWiped)
 	}
-	out, err := hkdf.Expand(sha256.New, k.key.Expose(), string(info), n)
+	out, err := hkdf.Expand(k.key.Expose(), string(info), n)
 	if err != nil {
 		return nil, fmt.Errorf("derive %q: %w", label, err)
 	}

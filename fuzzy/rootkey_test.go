@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/semio-iot/semio/fuzzy"
+	"github.com/semio-iot/semio/internal/secret/secrettest"
 )
 
 func testKey(t *testing.T) *fuzzy.RootKey {
@@ -138,6 +139,8 @@ func TestRootKeyNeverShows(t *testing.T) {
 	var encoded bytes.Buffer
 	require.Error(t, gob.NewEncoder(&encoded).Encode(key))
 	out.Write(encoded.Bytes())
+
+	secrettest.Hides(t, key, hidden)
 
 	shown := out.String()
 	require.Contains(t, shown, "redacted")

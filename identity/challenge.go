@@ -7,10 +7,14 @@ import (
 	"fmt"
 
 	"golang.org/x/crypto/cryptobyte"
+
+	"github.com/semio-iot/semio/internal/secret"
 )
 
 // AuthConfig is what one side of a challenge-response authentication needs. Self, Signer and Verifier are required.
 type AuthConfig struct {
+	secret.Opaque // a key may be within
+
 	Self     *Verified     // one's own credential
 	Signer   crypto.Signer // the certified key of Self
 	Verifier *Verifier     // of the other side

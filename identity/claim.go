@@ -3,11 +3,10 @@ package identity
 import (
 	"crypto"
 	"crypto/ecdsa"
-	"crypto/hkdf"
-	"crypto/sha256"
 	"fmt"
 	"io"
 
+	"github.com/semio-iot/semio/internal/hkdf"
 	"github.com/semio-iot/semio/internal/secret"
 )
 
@@ -53,7 +52,7 @@ func (c ClaimCode) extract(dev DeviceID) ([]byte, error) {
 	if dev.Role() != RoleDevice {
 		return nil, fmt.Errorf("%w: %q is no device", ErrName, dev)
 	}
-	return hkdf.Extract(sha256.New, c.b.Expose(), []byte(dev.String()))
+	return hkdf.Extract(c.b.Expose(), []byte(dev.String()))
 }
 
 // ProofKey returns the P-256 key that code and device give. Its signature over a request shows the platform, which keeps [ClaimCode.ProofPublic]
@@ -88,7 +87,7 @@ func (c ClaimCode) PSK(dev DeviceID) (PSK, error) {
 		return PSK{}, fmt.Errorf("claim pre-shared key: %w", err)
 	}
 	defer clear(prk)
-	k, err := hkdf.Expand(sha256.New, prk, labelPSK, PSKSize)
+	k, err := hkdf.Expand(prk, labelPSK, PSKSize)
 	if err != nil {
 		return PSK{}, fmt.Errorf("claim pre-shared key: %w", err)
 	}

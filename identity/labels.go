@@ -3,10 +3,10 @@ package identity
 import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
-	"crypto/hkdf"
-	"crypto/sha256"
 	"errors"
 	"fmt"
+
+	"github.com/semio-iot/semio/internal/hkdf"
 )
 
 // Every key derivation of the package. Extract is HKDF-Extract (RFC 5869, SHA-256) with the device's name as salt and the claim
@@ -20,7 +20,7 @@ const (
 // unknown and a 256th means a fault.
 func deriveP256(prk []byte, label string) (*ecdsa.PrivateKey, error) {
 	for i := range 256 {
-		d, err := hkdf.Expand(sha256.New, prk, label+string([]byte{byte(i)}), 32)
+		d, err := hkdf.Expand(prk, label+string([]byte{byte(i)}), 32)
 		if err != nil {
 			return nil, fmt.Errorf("derive key: %w", err)
 		}

@@ -74,12 +74,16 @@ func leafTemplate(name string) *x509.Certificate {
 
 func (p *pki) sign(t testing.TB, c *x509.Certificate, pub crypto.PublicKey) []byte {
 	t.Helper()
+	der, err := p.signed(c, pub)
+	require.NoError(t, err)
+	return der
+}
+
+func (p *pki) signed(c *x509.Certificate, pub crypto.PublicKey) ([]byte, error) {
 	if c.SerialNumber == nil {
 		c.SerialNumber = big.NewInt(1000 + p.serial.Add(1))
 	}
-	der, err := x509.CreateCertificate(rand.Reader, c, p.root, pub, p.key)
-	require.NoError(t, err)
-	return der
+	return x509.CreateCertificate(rand.Reader, c, p.root, pub, p.key)
 }
 
 func (p *pki) leaf(t testing.TB, name string, k *ecdsa.PrivateKey) []byte {

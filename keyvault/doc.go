@@ -31,6 +31,7 @@
 // Beside the device's own keys ([Vault.Signer], [Vault.KeyExchanger], [Vault.Decapsulator], [Vault.Derive]) a vault locks other keys:
 // [Vault.GenerateKey] and [Vault.ImportKey] give a key code, to be stored anywhere, and [Vault.OpenKey] a [Key] that works and does
 // not show itself. The code says what the key is for, and the vault holds to it: a key without UsageExport never comes out.
+// [Vault.DeriveKey] gives such a Key without anything stored.
 //
 // # What it promises
 //

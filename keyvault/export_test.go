@@ -7,7 +7,7 @@ var Scalar = scalar
 func RootKey(v *Vault) rootKey { return v.root }
 
 // Labels are those of every derivation.
-var Labels = []string{labelSign, labelAgree, labelDerive, labelLock, labelProof, labelSecret, labelSecretDerive, labelKEM, labelCode, labelCodeDerive, labelPassphrase}
+var Labels = []string{labelSign, labelAgree, labelDerive, labelLock, labelProof, labelSecret, labelSecretDerive, labelKEM, labelCode, labelCodeDerive, labelKey, labelPassphrase}
 
 // WithLogN changes the work of a passphrase sealer.
 func WithLogN(s Sealer, n byte) Sealer {

@@ -7,7 +7,6 @@ import (
 	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/elliptic"
-	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/mlkem"
 	"crypto/sha256"
@@ -16,12 +15,14 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/semio-iot/semio/internal/hkdf"
 	"github.com/semio-iot/semio/internal/keywrap"
 	"github.com/semio-iot/semio/internal/secret"
 )
 
-// Key is a locked key, open for use: [Vault.OpenKey] makes it. It holds the key code and no key, unlocks the key for each use
-// and clears it afterwards. It is safe for concurrent use, ends with its vault ([ErrClosed]), and prints as "[redacted]".
+// Key is a locked key, open for use, which [Vault.OpenKey] makes, or a derived one, which [Vault.DeriveKey] makes. It holds the key code
+// or what it derives from and no key, has the key for each use and clears it afterwards. It is safe for concurrent use, ends with its vault
+// ([ErrClosed]), and prints as "[redacted]".
 //
 // A use that the key is not for is [ErrUsage].
 type Key struct {
@@ -29,8 +30,8 @@ type Key struct {
 
 	v      *Vault
 	info   KeyInfo
-	code   []byte
-	public []byte // TypeSign, TypeAgree: uncompressed point; TypeMLKEM: encapsulation key
+	unlock func(f func(key []byte) error) error // runs within use, clears the key afterwards
+	public []byte                               // TypeSign, TypeAgree: uncompressed point; TypeMLKEM: encapsulation key
 }
 
 // Info returns what the key code says.
@@ -41,7 +42,7 @@ func (k *Key) with(f func(key []byte) error) error {
 	if k.v == nil {
 		return ErrClosed
 	}
-	return k.v.use(func() error { return k.v.unseal(k.code, f) })
+	return k.v.use(func() error { return k.unlock(f) })
 }
 
 // mayBe refuses what the key is not for.
@@ -193,7 +194,7 @@ func (k *Key) Derive(label string, context []byte, n int) (out []byte, err error
 	if err = k.mayBe(UsageDerive, TypeMAC); err == nil {
 		if err = checkDerive(label, context, n); err == nil {
 			err = k.with(func(key []byte) (err error) {
-				out, err = hkdf.Expand(sha256.New, key, labelCodeDerive+string(binary.BigEndian.AppendUint16(deriveInfo(label, context), uint16(n))), n)
+				out, err = hkdf.Expand(key, labelCodeDerive+string(binary.BigEndian.AppendUint16(deriveInfo(label, context), uint16(n))), n)
 				return err
 			})
 		}
@@ -226,7 +227,7 @@ func (k *Key) Wrap(other *Key) (wrapped []byte, err error) {
 	}
 	if err == nil {
 		err = k.with(func(kek []byte) error {
-			return k.v.unseal(other.code, func(key []byte) (err error) {
+			return other.unlock(func(key []byte) (err error) {
 				wrapped, err = keywrap.Wrap(kek, key)
 				return err
 			})

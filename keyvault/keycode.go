@@ -1,6 +1,7 @@
 package keyvault
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdh"
 	"crypto/rand"
@@ -77,7 +78,8 @@ func (v *Vault) openKey(ctx context.Context, code []byte, opts *KeyOptions) (*Ke
 	if !ok {
 		return nil, ErrKeyCode
 	}
-	k := &Key{v: v, info: info, code: append([]byte(nil), code...)}
+	code = bytes.Clone(code)
+	k := &Key{v: v, info: info, unlock: func(f func([]byte) error) error { return v.unseal(code, f) }}
 	if err := k.with(func(key []byte) error { return k.setPublic(key) }); err != nil {
 		return nil, err
 	}
@@ -97,6 +99,37 @@ func (v *Vault) openKey(ctx context.Context, code []byte, opts *KeyOptions) (*Ke
 		}
 	}
 	return k, nil
+}
+
+// maxKeyContext is what the root key's derivation leaves beside a header.
+const maxKeyContext = 1<<16 - 1 - codeFixed - maxLabel
+
+// DeriveKey gives a symmetric key that follows from the root key, info and context (at most 65,259 bytes), without anything that would have
+// to be stored: the same after every power-up, independent for different arguments, and used without ever being seen, as those of
+// OpenKey are. info.Type is TypeAES or TypeMAC. There is no roll-back protection: whoever calls chooses the version. Errors: ErrArgument, ErrClosed.
+func (v *Vault) DeriveKey(info KeyInfo, context []byte) (*Key, error) {
+	err := info.check()
+	switch {
+	case err != nil:
+	case info.Type != TypeAES && info.Type != TypeMAC:
+		err = fmt.Errorf("%w: type %v, derived keys are of type %v or %v", ErrArgument, info.Type, TypeAES, TypeMAC)
+	case len(context) > maxKeyContext:
+		err = fmt.Errorf("%w: context of %d bytes, want at most %d", ErrArgument, len(context), maxKeyContext)
+	default:
+		err = v.use(func() error { return nil })
+	}
+	if err != nil {
+		return nil, fmt.Errorf("derive key: %w", err)
+	}
+	from := append(info.header(), context...)
+	return &Key{v: v, info: info, unlock: func(f func([]byte) error) error {
+		key, err := v.root.Derive(labelKey, from, lockKeySize)
+		if err != nil {
+			return err
+		}
+		defer clear(key)
+		return f(key)
+	}}, nil
 }
 
 // seal makes a key code. info and key have been checked.

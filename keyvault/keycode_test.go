@@ -18,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/semio-iot/semio/internal/secret/secrettest"
 	"github.com/semio-iot/semio/keyvault"
 )
 
@@ -413,6 +414,7 @@ func TestKeysDoNotPrint(t *testing.T) {
 		b, err := json.Marshal(value)
 		require.NoError(t, err)
 		require.Equal(t, `"[redacted]"`, string(b))
+		secrettest.Hides(t, value, raw)
 	}
 	require.Equal(t, `ECDSA P-256 key 7 "test" version 3 for sign+export`, info(keyvault.TypeSign, keyvault.UsageSign|keyvault.UsageExport).String())
 	require.Equal(t, "KeyType(9) none 0x8000", fmt.Sprint(keyvault.KeyType(9), keyvault.Usage(0), keyvault.Usage(1<<15)))

@@ -16,7 +16,7 @@ import (
 	"github.com/semio-iot/semio/internal/secret"
 )
 
-// Every label under which this package derives from the root key. Labels of the vault's users go into the context of
+// Every label of this package (docs/keyvault.md). Labels of the vault's users go into the context of
 // labelDerive and labelLock, so that none of them gives a key of this table.
 const (
 	labelSign   = "semio-keyvault/1 signing key"   // context: counter; P-256 scalar of Signer
@@ -27,12 +27,17 @@ const (
 	labelKEM    = "semio-keyvault/1 ml-kem key"    // context: none; 64-byte seed of Decapsulator
 	labelCode   = "semio-keyvault/1 key code"      // context: header of the code; AES key of a key code, and prefix of its additional data
 
-	// Not under the root key but under a locked key.
+	labelKey = "semio-keyvault/1 derived key" // context: header as of a key code ‖ context; key of DeriveKey
+
+	// Not under the root key but under a locked or derived key.
 	labelCodeDerive = "semio-keyvault/1 key derive" // prefix of info: ‖ u8 length ‖ label ‖ context ‖ u16 n; output of Key.Derive
 
 	// A root key from FromSecret has its own Extract and its own Expand, so that no secret gives the keys of a chip's root key.
 	labelSecret       = "semio-keyvault/1 root secret" // salt of HKDF-Extract over the secret
 	labelSecretDerive = "semio-secret/1 "              // prefix of info under the root key, where a chip's has "semio-root/1 "
+
+	// Under no key: prefix of the additional data, ‖ header, of what NewPassphrase seals.
+	labelPassphrase = "semio-keyvault/1 passphrase"
 )
 
 const scalarSize = 32

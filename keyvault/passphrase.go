@@ -23,8 +23,6 @@ const (
 	maxLogN     = 20 // 1 GiB: what a file may make us allocate
 	passSalt    = 16
 	passHeader  = 4 + 1 + 1 + passSalt
-
-	labelPassphrase = "semio-keyvault/1 passphrase" // prefix of the additional data: ‖ header
 )
 
 // NewPassphrase returns a [Sealer] that seals under a passphrase: scrypt (RFC 7914; N 2^16, r 8, p 1) and AES-256-GCM. It

@@ -2,12 +2,11 @@ package keyvault
 
 import (
 	"bytes"
-	"crypto/hkdf"
-	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 
 	"github.com/semio-iot/semio/fuzzy"
+	"github.com/semio-iot/semio/internal/hkdf"
 	"github.com/semio-iot/semio/internal/secret"
 )
 
@@ -52,7 +51,7 @@ type secretRoot struct {
 }
 
 func newSecretRoot(b []byte) (*secretRoot, error) {
-	key, err := hkdf.Extract(sha256.New, b, []byte(labelSecret))
+	key, err := hkdf.Extract(b, []byte(labelSecret))
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +72,7 @@ func (r *secretRoot) Derive(label string, context []byte, n int) ([]byte, error)
 	info = binary.BigEndian.AppendUint16(info, uint16(len(context)))
 	info = append(info, context...)
 	info = binary.BigEndian.AppendUint16(info, uint16(n))
-	return hkdf.Expand(sha256.New, r.key.Expose(), string(info), n)
+	return hkdf.Expand(r.key.Expose(), string(info), n)
 }
 
 // Wipe clears the key.

@@ -33,6 +33,7 @@ import (
 	"github.com/semio-iot/semio/devicegw"
 	"github.com/semio-iot/semio/devicegw/roottest"
 	"github.com/semio-iot/semio/fuzzy"
+	"github.com/semio-iot/semio/internal/secret/secrettest"
 	"github.com/semio-iot/semio/keyvault"
 )
 
@@ -456,6 +457,7 @@ func nothingShows(t *testing.T, v *keyvault.Vault, keys ...[]byte) {
 			mustNotShow(t, log.String()+string(out)+stream.String()+gobErr.Error()+r.String())
 			_, err = x509.MarshalPKCS8PrivateKey(x)
 			require.Error(t, err)
+			secrettest.Hides(t, x, keys...)
 		})
 	}
 	require.Equal(t, "[redacted]", fmt.Sprint(v))

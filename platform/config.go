@@ -14,6 +14,7 @@ import (
 	"github.com/semio-iot/semio/identity"
 	"github.com/semio-iot/semio/internal/control"
 	"github.com/semio-iot/semio/internal/link"
+	"github.com/semio-iot/semio/internal/secret"
 	"github.com/semio-iot/semio/platform/registry"
 )
 
@@ -35,6 +36,8 @@ const (
 
 // Config of a [Service]. Credential, Signer, Key, Roots, Store and one of Link and Broker are required. Open copies it.
 type Config struct {
+	secret.Opaque // a key may be within
+
 	Credential identity.Credential // of the platform, with endorsement
 	Signer     crypto.Signer       // of the credential's certificate
 	Key        ecdh.KeyExchanger   // the endorsed agreement key

@@ -15,6 +15,7 @@ import (
 	"github.com/semio-iot/semio/identity"
 	"github.com/semio-iot/semio/internal/control"
 	"github.com/semio-iot/semio/internal/mqttlink"
+	"github.com/semio-iot/semio/internal/secret"
 	"github.com/semio-iot/semio/platform/registry"
 )
 
@@ -27,6 +28,8 @@ var ErrShared = errors.New("platform: another process has written to the store; 
 
 // Service is a platform. It is safe for concurrent use. Make it with [Open].
 type Service struct {
+	secret.Opaque // keys are within
+
 	cfg      Config
 	log      *slog.Logger
 	self     *identity.Verified

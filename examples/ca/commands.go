@@ -74,7 +74,7 @@ func issue(f *cli.Flags) cli.Action {
 				*valid = platformValidity
 			}
 			chain, err = a.Issue(ctx, der, ca.IssueOptions{Validity: *valid, NewKey: *newKey})
-		} else if req, e2 := cahttp.ParseServerRequest(der); e2 == nil {
+		} else if req, e2 := ca.ParseServerRequest(der); e2 == nil {
 			what = fmt.Sprintf("server of %s at %v", req.ID, req.Hosts)
 			chain, err = a.IssueServer(ctx, der)
 		} else {
@@ -298,7 +298,7 @@ func (l local) Issue(_ context.Context, csr []byte, o ca.IssueOptions) ([][]byte
 }
 
 func (l local) IssueServer(_ context.Context, request []byte) ([][]byte, error) {
-	req, err := cahttp.ParseServerRequest(request)
+	req, err := ca.ParseServerRequest(request)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/semio-iot/semio/examples/internal/clitest"
+	"github.com/semio-iot/semio/identity/ca"
 	"github.com/semio-iot/semio/identity/ca/cahttp"
 	"github.com/semio-iot/semio/identity/party"
 )
@@ -30,7 +31,7 @@ func TestServerCertificateIsRenewed(t *testing.T) {
 	// The authority's own server has a certificate of a week, so its clock is right while it is asked.
 	req, err := p.ServerRequest(hosts)
 	require.NoError(t, err)
-	parsed, err := cahttp.ParseServerRequest(req)
+	parsed, err := ca.ParseServerRequest(req)
 	require.NoError(t, err)
 	chain, err := a.IssueServer(parsed.PublicKey, parsed.ID.ID, hosts)
 	require.NoError(t, err)

@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/semio-iot/semio/identity"
-	"github.com/semio-iot/semio/identity/ca/cahttp"
+	"github.com/semio-iot/semio/identity/ca"
 )
 
 func mustID(t *testing.T, name string) identity.ID {
@@ -16,7 +16,7 @@ func mustID(t *testing.T, name string) identity.ID {
 }
 
 func (w *world) issueServer(der []byte) ([][]byte, error) {
-	req, err := cahttp.ParseServerRequest(der)
+	req, err := ca.ParseServerRequest(der)
 	if err != nil {
 		return nil, err
 	}

@@ -52,6 +52,25 @@ func TestKeyWrapVectors(t *testing.T) {
 	}
 }
 
+// NIST's CAVP vectors of SP 800-38F's KWP with a 256-bit key (kwtestvectors, KWP_AE_256): the first of each of the four short lengths.
+func TestKeyWrapNIST(t *testing.T) {
+	for _, v := range []struct{ kek, key, wrapped string }{
+		{"2800f18237cf8d2ba1dfe361784fd7519b0fdb0ec73e2ab1c0b966b9173fc5b5", "ad", "c1eccf2d077a385e67aaeb35552c893c"},
+		{"1c997c2bb5a15a4593e337b3249675d557467417917f6bc5165c9af6a3e29504", "3e3eafc50cd4e939", "163eb9e7dbc8ed0086dffbc6ab00e329"},
+		{"8df1533f99be6fe60f951057fed1daccd14bd4e34118f24af677bbf46bf11fe7", "fb36b1f3907fb5edce",
+			"6974d7bae0221b4ed91336c26af77e32761f6024d8bbf292"},
+		{"dea4667d911b5c9ec996cdb35da0e29bc996cbfb0e0a56bac12fccc334d732eb", "25d58d437a56a7332a18541333201f9929fccde11b06844c19ba1ca224cfd6",
+			"86d4e258391f15d7d4f0ab3e15d6f45e65dd2f8caf4c6720963bb8970fc2f3a4a58dc74674347ec9"},
+	} {
+		got, err := keywrap.Wrap(unhex(t, v.kek), unhex(t, v.key))
+		require.NoError(t, err)
+		require.Equal(t, v.wrapped, hex.EncodeToString(got))
+		back, err := keywrap.Unwrap(unhex(t, v.kek), got)
+		require.NoError(t, err)
+		require.Equal(t, v.key, hex.EncodeToString(back))
+	}
+}
+
 func TestKeyWrapRefusesEveryChange(t *testing.T) {
 	kek := bytes.Repeat([]byte{0x42}, 32)
 	for n := 1; n <= 40; n++ {

@@ -22,22 +22,24 @@ const module = "github.com/semio-iot/semio"
 // import of this module, outside its tests. A package may always import what lies below its own path.
 var allowed = map[string][]string{
 	"puf":      nil,
-	"fuzzy":    {"internal/polar", "internal/secret"},
-	"identity": {"internal/secret"},
+	"fuzzy":    {"internal/hkdf", "internal/polar", "internal/secret"},
+	"identity": {"internal/hkdf", "internal/secret"},
 
-	"identity/ca":         {"identity", "internal/atomicfile"},
-	"identity/ca/cahttp":  {"identity", "identity/ca", "internal/httpapi"},
-	"identity/label":      {"identity"},
-	"identity/party":      {"identity", "internal/atomicfile"},
-	"identity/secureboot": {"identity"},
-	"puf/hw":              {"puf"},
+	"identity/ca":           {"identity", "internal/atomicfile"},
+	"identity/ca/cahttp":    {"identity", "identity/ca", "internal/httpapi", "internal/secret"},
+	"identity/ca/opensslca": {"identity", "identity/ca", "internal/atomicfile"},
+	"identity/label":        {"identity"},
+	"identity/party":        {"identity", "internal/atomicfile"},
+	"identity/secureboot":   {"identity"},
+	"puf/hw":                {"puf"},
 
-	"keyvault":     {"fuzzy", "internal/keywrap", "internal/secret", "puf"},
-	"keyvault/tpm": {"keyvault"},
-	"e2e":          {"identity", "internal/secret"},
+	"keyvault":     {"fuzzy", "internal/hkdf", "internal/keywrap", "internal/secret", "puf"},
+	"keyvault/tpm": {"internal/hkdf", "keyvault"},
+	"e2e":          {"identity", "internal/hkdf", "internal/secret"},
 
 	"e2e/internal/adversary": {"e2e", "identity", "identity/ca"},
 	"internal/atomicfile":    nil,
+	"internal/hkdf":          nil,
 	"internal/keywrap":       nil,
 	"internal/kv":            nil,
 	"internal/layering":      nil,
@@ -58,18 +60,18 @@ var allowed = map[string][]string{
 	"platform/publicbroker": {"internal/mqttlink"},
 
 	"devicegw": {"e2e", "identity", "internal/atomicfile", "internal/control", "internal/delivery", "internal/link", "internal/mqttlink", "internal/secret"},
-	"appgw":    {"e2e", "identity", "internal/control", "internal/delivery", "internal/kv", "internal/link", "internal/mqttlink"},
-	"platform": {"e2e", "identity", "internal/control", "internal/kv", "internal/link", "internal/mqttlink", "platform/registry"},
+	"appgw":    {"e2e", "identity", "internal/control", "internal/delivery", "internal/hkdf", "internal/kv", "internal/link", "internal/mqttlink", "internal/secret"},
+	"platform": {"e2e", "identity", "internal/control", "internal/kv", "internal/link", "internal/mqttlink", "internal/secret", "platform/registry"},
 
 	"platform/registry":  {"e2e", "identity", "internal/control"},
-	"platform/adminhttp": {"identity", "internal/control", "internal/httpapi", "platform", "platform/registry"},
+	"platform/adminhttp": {"identity", "internal/control", "internal/httpapi", "internal/secret", "platform", "platform/registry"},
 	"platform/broker":    {"identity", "platform/registry"},
 	"platform/pgstore":   {"internal/kv", "platform"},
 	"appgw/pgstore":      {"appgw", "identity", "internal/kv"},
 
 	"internal/systemtest": {"devicegw", "e2e", "identity", "identity/ca", "platform"},
 
-	"internal/wycheproof": {"identity", "internal/keywrap"},
+	"internal/wycheproof": {"identity", "internal/hkdf", "internal/keywrap"},
 
 	"internal/bench": {"e2e", "identity", "identity/ca", "internal/delivery"},
 }

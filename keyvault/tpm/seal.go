@@ -2,14 +2,14 @@ package tpm
 
 import (
 	"context"
-	"crypto/hkdf"
 	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 
 	"github.com/google/go-tpm/tpm2"
 	"github.com/google/go-tpm/tpm2/transport"
+
+	"github.com/semio-iot/semio/internal/hkdf"
 )
 
 const (
@@ -139,7 +139,7 @@ func (k *storageKey) random() ([]byte, error) {
 	defer clear(both)
 	copy(both, theirs)
 	_, _ = rand.Read(both[secretSize:]) // never fails, crypto/rand says
-	return hkdf.Key(sha256.New, both, []byte(labelSecret), labelSecret, secretSize)
+	return hkdf.Key(both, []byte(labelSecret), labelSecret, secretSize)
 }
 
 // seal has the TPM encrypt secret. Errors are those of the TPM.

@@ -13,10 +13,13 @@ import (
 
 	"github.com/semio-iot/semio/identity"
 	"github.com/semio-iot/semio/internal/httpapi"
+	"github.com/semio-iot/semio/internal/secret"
 )
 
 // ClientConfig says how to reach a platform. All but Patience is required.
 type ClientConfig struct {
+	secret.Opaque // a key may be within
+
 	URL         string             // https://HOST:PORT
 	Verifier    *identity.Verifier // of the server
 	Certificate tls.Certificate    // the caller's, with its key

@@ -373,14 +373,14 @@ func TestParseServerRequest(t *testing.T) {
 	p := w.party("P-GOOD")
 	der, err := p.ServerRequest([]string{"::1", "b.example", "127.0.0.1"})
 	require.NoError(t, err)
-	r, err := cahttp.ParseServerRequest(der)
+	r, err := ca.ParseServerRequest(der)
 	require.NoError(t, err)
 	require.Equal(t, "P-GOOD", r.ID.String())
 	require.Equal(t, []string{"b.example", "::1", "127.0.0.1"}, r.Hosts)
 	changed := bytes.Clone(der)
 	changed[len(changed)-1] ^= 1
 	for _, bad := range [][]byte{nil, []byte("junk"), changed, make([]byte, 1<<20), w.party("A-WATER").Request(), p.Request()[:50]} {
-		_, err := cahttp.ParseServerRequest(bad)
+		_, err := ca.ParseServerRequest(bad)
 		require.ErrorIs(t, err, identity.ErrCSR)
 	}
 }

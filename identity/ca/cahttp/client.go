@@ -12,10 +12,13 @@ import (
 	"github.com/semio-iot/semio/identity"
 	"github.com/semio-iot/semio/identity/ca"
 	"github.com/semio-iot/semio/internal/httpapi"
+	"github.com/semio-iot/semio/internal/secret"
 )
 
 // ClientConfig says how to reach an authority. URL and Roots are required.
 type ClientConfig struct {
+	secret.Opaque // a key may be within
+
 	URL   string              // https://HOST:PORT
 	Roots []*x509.Certificate // of the authority
 	// Certificate is the caller's, with its key. nil: the revocation list, renewal and rekeying can be had and nothing else.
@@ -28,6 +31,8 @@ type ClientConfig struct {
 // Client asks an authority. It is safe for concurrent use. What an authority refuses wraps the errors of package ca,
 // [ErrUnauthenticated] or [ErrForbidden].
 type Client struct{ http *httpapi.Client }
+
+var _ ca.Client = (*Client)(nil)
 
 // NewClient returns a client. It dials nothing.
 func NewClient(cfg ClientConfig) (*Client, error) {

@@ -260,7 +260,7 @@ func (s *Server) issueServer(w http.ResponseWriter, r *http.Request, caller iden
 	if err != nil {
 		return nil, err
 	}
-	req, err := ParseServerRequest(der)
+	req, err := ca.ParseServerRequest(der)
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package cahttp
+package ca
 
 import (
 	"crypto/ecdsa"
@@ -7,6 +7,8 @@ import (
 
 	"github.com/semio-iot/semio/identity"
 )
+
+const maxServerRequest = 4 << 10
 
 // ServerRequest is a request for a server's certificate whose sender has shown that he has the key.
 type ServerRequest struct {
@@ -21,8 +23,8 @@ func ParseServerRequest(der []byte) (ServerRequest, error) {
 	fail := func(format string, a ...any) (ServerRequest, error) {
 		return ServerRequest{}, fmt.Errorf("%w: server: "+format, append([]any{identity.ErrCSR}, a...)...)
 	}
-	if len(der) > maxRequest {
-		return fail("%d bytes, want at most %d", len(der), maxRequest)
+	if len(der) > maxServerRequest {
+		return fail("%d bytes, want at most %d", len(der), maxServerRequest)
 	}
 	req, err := x509.ParseCertificateRequest(der)
 	if err != nil {
