@@ -144,6 +144,45 @@ func TestRevokedDeviceIsHeardNoMore(t *testing.T) {
 	})
 }
 
+// So are the devices of an issuing CA that the root has revoked, also after a restart. Nobody has asked to forget them.
+func TestDeviceOfARevokedCA(t *testing.T) {
+	bubble(t, func(t *testing.T, s *system) {
+		ctx := t.Context()
+		root := s.world
+		s.world, s.flash = root.Issuing(t, "Issuing CA"), t.TempDir()
+		s.produce()
+		app, stop := s.startApp(nil)
+		dev, _ := s.startDevice(nil)
+		require.NoError(t, app.Connect(ctx, s.sticker))
+		require.NoError(t, dev.WaitConnected(ctx))
+
+		other := root.Issuing(t, "Other CA")
+		byOther, err := other.Authority.Revoke(other.Party(t, "D-OTHER").Verified.ID())
+		require.NoError(t, err)
+		byRoot, err := root.Authority.RevokeCertificate(s.world.Authority.Certificate())
+		require.NoError(t, err)
+		s.platform.AddCRL(byOther)
+		suspended := func(app *appgw.Gateway) bool {
+			list, err := app.Devices(ctx)
+			require.NoError(t, err)
+			require.Len(t, list, 1)
+			return list[0].Suspended
+		}
+		s.orderApp(func(*control.Order) {}) // any order makes it ask
+		synctest.Wait()
+		require.False(t, suspended(app))
+		s.platform.AddCRL(byRoot)
+		s.orderApp(func(*control.Order) {})
+		synctest.Wait()
+		require.True(t, suspended(app))
+		stop()
+
+		app, _ = s.startApp(nil)
+		require.True(t, suspended(app), "the lists are kept")
+		require.NoError(t, app.Disconnect(ctx, s.sticker.Device))
+	})
+}
+
 func TestEpochsDoNotJump(t *testing.T) {
 	e := appgw.OpenEpochs(appgw.NewMemStore(), e2e.NewBindingID())
 	require.NoError(t, e.AcceptEpoch(3))

@@ -59,7 +59,7 @@ func (g *generation) check() error {
 }
 
 func sameAuthority(a, b *x509.Certificate) bool {
-	return bytes.Equal(a.RawSubject, b.RawSubject) && bytes.Equal(a.RawSubjectPublicKeyInfo, b.RawSubjectPublicKeyInfo)
+	return identity.AuthorityOf(a) == identity.AuthorityOf(b)
 }
 
 // after returns the chain of a certificate that this key has signed.

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -178,6 +179,28 @@ func TestIssuingRollOver(t *testing.T) {
 	require.NoError(t, v.AddCRL(crl))
 	refuses(t, v, kept, identity.ErrRevoked)
 	accepts(t, v, after)
+}
+
+// Shortly before the end of a CA certificates are short. Under the next one they are not.
+func TestRenewalAfterRollOver(t *testing.T) {
+	now := time.Now()
+	clock := func() time.Time { return now }
+	root := newCA(t, ca.Config{Now: clock})
+	store, k := &ca.MemStore{}, newKey(t)
+	first := newIssuing(t, root, ca.Config{Store: store, Now: clock})
+	now = first.Certificate().NotAfter.Add(-30 * 24 * time.Hour)
+	issued, err := first.Issue(newCSR(t, k, "A-1", identity.CSROptions{}), ca.IssueOptions{})
+	require.NoError(t, err)
+	short := parse(t, issued[0])
+	require.Equal(t, first.Certificate().NotAfter, short.NotAfter)
+	key2 := newKey(t)
+	chain, err := root.CertifyCA(caRequest(t, key2, "test issuing"), ca.CAOptions{})
+	require.NoError(t, err)
+	second, err := ca.RollOver(ca.Config{Name: "test issuing", Signer: key2, Store: store, Root: root.Certificate(), Chain: chain, Now: clock})
+	require.NoError(t, err)
+	renewed, err := second.Renew(newCSR(t, k, "A-1", identity.CSROptions{}))
+	require.NoError(t, err)
+	require.Equal(t, now.Add(ca.DefaultValidity).Unix(), parse(t, renewed[0]).NotAfter.Unix())
 }
 
 // Two roots of different owners, one of which vouches for the other: for those who trust either, both, or others besides.

@@ -76,6 +76,7 @@ var codes = httpapi.Codes{
 	{Name: "busy", Status: http.StatusTooManyRequests, Err: ErrBusy},
 	{Name: "signature", Status: http.StatusForbidden, Err: identity.ErrSignature},
 	{Name: "role", Status: http.StatusBadRequest, Err: identity.ErrRole},
+	{Name: "earlier-key", Status: http.StatusConflict, Err: ca.ErrEarlierKey},
 	{Name: "policy", Status: http.StatusForbidden, Err: ca.ErrPolicy},
 	{Name: "unknown", Status: http.StatusNotFound, Err: ca.ErrUnknown},
 	{Name: "name", Status: http.StatusBadRequest, Err: identity.ErrName},
