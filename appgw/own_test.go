@@ -355,3 +355,38 @@ func TestRevokedPlatformIsReplaced(t *testing.T) {
 		require.Len(t, devices, 1, "what it had decided came as an order that the new keys signed")
 	})
 }
+
+// Who drops stolen keys at once is not heard by a device that knows no others, until the platform has told it of the new ones.
+func TestKeysOfBeforeAreDroppedAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, s *system) {
+		ctx, stop := context.WithTimeout(t.Context(), 24*time.Hour)
+		defer stop()
+		var in inbox
+		app, kill := s.startApp(nil)
+		dev, cut := s.startDevice(nil)
+		require.NoError(t, app.Connect(ctx, s.sticker))
+		require.NoError(t, dev.WaitConnected(ctx))
+		cut()
+		kill()
+		previous := s.become(s.world.Rekeyed(t, s.app, 1))
+		begin := func(change func(*appgw.Config)) {
+			app, kill = s.startApp(func(c *appgw.Config) {
+				change(c)
+				c.OnEvent, c.Link = in.handle, s.broker.Client("A-WATER")
+			})
+		}
+		begin(previous)
+		s.known(1)
+		kill()
+		begin(func(*appgw.Config) {})
+		dev, _ = s.startDevice(func(c *devicegw.Config) { c.Link = s.broker.Client("D-7F3K2") })
+		_, err := dev.Send(ctx, devicegw.Event{Body: []byte("0")})
+		require.NoError(t, err)
+		time.Sleep(time.Hour)
+		require.Empty(t, in.all())
+		s.platform.PassOn(s.app.Verified)
+		require.NoError(t, dev.Flush(ctx))
+		require.Equal(t, []string{"D-7F3K2 0"}, in.all())
+		talk(t, app, dev, &in)
+	})
+}
