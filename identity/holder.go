@@ -7,7 +7,7 @@ import (
 	"github.com/semio-iot/semio/internal/secret"
 )
 
-// Holder is a credential together with the private keys that it names: what a peer has of himself. No fmt verb, log or encoder prints it.
+// Holder is a credential together with the private keys that it names: what a peer has of himself. It prints as redacted.
 type Holder struct {
 	secret.Opaque
 	Credential Credential
