@@ -84,8 +84,12 @@ func (g *Gateway) identify(ctx context.Context) error {
 		return err
 	}
 	given, err := g.givenSide()
-	if kept != nil && (errors.Is(err, ErrNotAdmitted) || errors.Is(err, control.ErrOtherCertificate) || errors.Is(err, identity.ErrExpired)) {
-		err = nil // renewals have left it behind
+	if kept != nil {
+		for _, behind := range []error{ErrNotAdmitted, control.ErrOtherCertificate, identity.ErrExpired, identity.ErrRevoked} {
+			if errors.Is(err, behind) {
+				err = nil // renewals have left it behind
+			}
+		}
 	}
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -349,4 +350,39 @@ func TestPlatformChangesWithDevicesAway(t *testing.T) {
 	require.NoError(t, w.app.Disconnect(ctx, here.ID))
 	require.NoError(t, here.Gateway.WaitDisconnected(ctx))
 	require.NoError(t, w.Platform.VerifyAudit(ctx))
+}
+
+// Keys of application and platform that were stolen are replaced and their certificates revoked, while a device is away that knows no others. It comes
+// back, and whoever holds the old keys has nothing of it: the device hears of the list and of the next certificates at once.
+func TestStolenKeysAreReplacedAndRevoked(t *testing.T) {
+	t.Parallel()
+	w := newTown(t)
+	here, away := w.settle("D-HERE", true), w.settle("D-AWAY", false)
+	here.talk()
+	away.talk()
+	away.leave()
+	revoke := func(p *self) {
+		leaf, err := x509.ParseCertificate(p.before[0].Credential.Chain[0])
+		require.NoError(t, err)
+		crl, err := w.Authority.RevokeCertificate(leaf)
+		require.NoError(t, err)
+		require.NoError(t, w.Platform.AddCRL(t.Context(), crl))
+	}
+	w.stopPlat()
+	w.renew(&w.plat, true)
+	w.startPlatform()
+	revoke(&w.plat)
+	w.stopApp()
+	w.renew(&w.water, true)
+	w.startApp()
+	here.talk() // so the platform knows the application's new certificate
+	revoke(&w.water)
+	w.stopApp()
+	w.water.before = nil
+	w.startApp()
+	here.talk()
+	away.back()
+	here.whole()
+	away.whole()
+	require.NoError(t, w.Platform.VerifyAudit(t.Context()))
 }
