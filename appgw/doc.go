@@ -26,10 +26,10 @@
 //
 // # New certificates
 //
-// The application's certificate ends. Renew it in time, or late, with the same keys or other ones (package identity/party, cahttp.Client), and open the gateway
-// with the new credential and, as [Config].Previous, what it was before. Platform and devices hear of it by themselves; connections, queues and numbers of
-// messages stay. [DeviceStatus].Outdated says who has not heard of it. Devices renew theirs without the host's doing. Several gateways of one application change
-// together.
+// The application's certificate ends. Renew it in time, or late, with the same keys or other ones (package identity/party,
+// cahttp.Client), and open the gateway with the new credential and, as [Config].Previous, what it was before. Platform and devices
+// hear of it by themselves; connections, queues and numbers of messages stay. [DeviceStatus].Outdated says who has not heard of it.
+// Devices renew theirs without the host's doing. Several gateways of one application change together.
 //
 // # What is not
 //

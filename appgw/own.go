@@ -187,7 +187,8 @@ func (g *Gateway) keysFor(c identity.Credential) (*own, error) {
 	if newest := g.owns[0].self.Generation(); v.Generation() > newest {
 		return nil, fmt.Errorf("%w: it knows one of generation %d, Credential is of generation %d; take the newest", ErrConfig, v.Generation(), newest)
 	}
-	return nil, fmt.Errorf("%w: the keys of its credential of generation %d are missing; set Previous to what the application was then", ErrConfig, v.Generation())
+	return nil, fmt.Errorf("%w: the keys of its credential of generation %d are missing; set Previous to what the application was then",
+		ErrConfig, v.Generation())
 }
 
 // supersedes decides between an admission by Config and the kept one, which may have been renewed since.
@@ -363,7 +364,8 @@ func (w *with) mayBecome(next with) error {
 	case next.bundle.Binding != w.bundle.Binding || next.platform.ID() != w.platform.ID() || next.bundle.Topics != w.bundle.Topics:
 		return fmt.Errorf("%w: it is of another binding, platform or topic prefix", control.ErrForeign)
 	case next.platform.CertificateHash() != w.platform.CertificateHash() && next.platform.Generation() <= w.platform.Generation():
-		return fmt.Errorf("%w: the platform's credential is of generation %d, the known one of %d", control.ErrForeign, next.platform.Generation(), w.platform.Generation())
+		return fmt.Errorf("%w: the platform's credential is of generation %d, the known one of %d",
+			control.ErrForeign, next.platform.Generation(), w.platform.Generation())
 	}
 	return nil
 }

@@ -27,10 +27,10 @@
 //
 // # Renewal
 //
-// A certificate is renewed by asking again with [Party.Request] (cahttp.Client.Renew, also when it has ended) and [Party.Install]. New keys begin with
-// [Party.Rekey], whose request cahttp.Client.Rekey takes; Install puts the answer into force in one step, so that a power cut leaves the
-// old party or the new one. Those who know the party by its credential of before have to be understood until they have heard of the new one:
-// hand [Party.Previous] on to the gateway or platform, until [Party.DropPrevious].
+// A certificate is renewed by asking again with [Party.Request] (cahttp.Client.Renew, also when it has ended) and [Party.Install].
+// New keys begin with [Party.Rekey], whose request cahttp.Client.Rekey takes; Install puts the answer into force in one step, so
+// that a power cut leaves the old party or the new one. Those who know the party by its credential of before have to be understood
+// until they have heard of the new one: hand [Party.Previous] on to the gateway or platform, until [Party.DropPrevious].
 //
 // Every file is replaced as a whole, so that a power cut leaves the old or the new one. Who can read a key is the party: the folder has mode
 // 0700, and [Open] refuses keys that others can read. Whoever keeps keys in hardware has no use for this package: all that it returns
