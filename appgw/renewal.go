@@ -61,7 +61,7 @@ func (g *Gateway) turn(d *device, peer *either, r deviceRecord) {
 	g.mu.Lock()
 	d.chain, d.peer = r.Credential.Chain, peer
 	g.mu.Unlock()
-	if peer != nil {
+	if peer != nil && d.channel != nil {
 		d.channel.Turn(peer)
 	}
 	g.log.Info("device renewed", "device", d.id)
