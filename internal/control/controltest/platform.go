@@ -80,6 +80,13 @@ func (p *Platform) peer(v *identity.Verified, binding e2e.BindingID) *peer {
 	return &peer{verified: v, binding: binding, e2e: s, orders: map[uint64][]byte{}}
 }
 
+// Certify sets Issue while the platform answers.
+func (p *Platform) Certify(issue func(csr []byte) ([][]byte, error)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.Issue = issue
+}
+
 // PassOn sets PeerCredential while the platform answers.
 func (p *Platform) PassOn(v *identity.Verified) {
 	p.mu.Lock()
