@@ -201,10 +201,12 @@ func (g *Gateway) apply(ctx context.Context, o control.Order) error {
 	return fmt.Errorf("%w: %s is no order for an application", control.ErrOrderRefused, o.Op)
 }
 
-// present makes sure of a device that the store has as connected: it may have taken an install without saying so.
+// present makes sure of a device that the store has as connected, under the credential that the store has: it may have taken an install
+// without saying so.
 func (g *Gateway) present(id identity.DeviceID, r deviceRecord) error {
 	defer clear(r.PSK)
-	if _, err := g.device(id); err == nil {
+	if d, err := g.device(id); err == nil {
+		g.catchUp(d, r)
 		return nil
 	}
 	d, err := g.newDevice(id, r)
@@ -234,6 +236,8 @@ func (g *Gateway) applyInstall(ctx context.Context, o control.Order, r deviceRec
 		return g.refuse(ctx, o, r, err)
 	case v.ID() != o.Device.ID || o.Peer != o.Device.ID:
 		return g.refuse(ctx, o, r, fmt.Errorf("certificate of %s for %s", v.ID(), o.Device))
+	case r.Connected && r.Binding == o.Binding.String():
+		return g.renew(ctx, o, r, v)
 	case r.Connected:
 		// It would delete a connection without evidence.
 		return fmt.Errorf("%w: %s is connected under binding %s, which nobody has ended", control.ErrOrderRefused, o.Device, r.Binding)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/semio-iot/semio/e2e"
 	"github.com/semio-iot/semio/identity"
@@ -133,6 +134,9 @@ type Config struct {
 
 	// MaxQueue bounds the events that wait for one device. Default: that of package delivery.
 	MaxQueue int
+
+	// Now is the clock for the validity of certificates. Default: time.Now.
+	Now func() time.Time
 
 	Logger *slog.Logger // none: nothing is logged
 }

@@ -15,7 +15,7 @@ import (
 type device struct {
 	id      identity.DeviceID
 	binding e2e.BindingID
-	chain   [][]byte           // certificates, to find out that one is revoked later
+	chain   [][]byte           // certificates, to find out that one is revoked later; changes under Gateway.mu
 	channel *delivery.Channel  // nil while the sticker's claim code is not known
 	cancel  context.CancelFunc // set by start, under Gateway.mu
 }
@@ -31,25 +31,9 @@ func (g *Gateway) newDevice(id identity.DeviceID, r deviceRecord) (*device, erro
 		return nil, err
 	}
 	d := &device{id: id, binding: binding, chain: r.Credential.Chain}
-	cfg := e2e.Config{
-		Self: g.self, Key: g.cfg.Key, Remote: verified, Binding: binding,
-		RequirePSK: !g.cfg.WithoutClaimCode, Profile: g.cfg.Profile, Suites: g.cfg.Suites,
-		Prekeys: g.prekeys, RequirePrekey: true,
-		Epochs: newEpochs(g.cfg.Store, binding),
-	}
-	if len(r.PSK) == 0 && cfg.RequirePSK {
-		return d, nil
-	}
-	if len(r.PSK) > 0 {
-		if cfg.PSK, err = identity.NewPSK(r.PSK); err != nil {
-			return nil, err
-		}
-		defer cfg.PSK.Wipe()
-		cfg.RequirePSK = true
-	}
-	peer, err := e2e.NewPeer(cfg)
-	if err != nil {
-		return nil, err
+	peer, err := g.devicePeer(verified, binding, r.PSK)
+	if err != nil || peer == nil {
+		return d, err
 	}
 	down := g.topics.Down(g.app, id)
 	box := newOutbox(g.memory, binding)
@@ -72,6 +56,28 @@ func (g *Gateway) newDevice(id identity.DeviceID, r deviceRecord) (*device, erro
 		return nil, fmt.Errorf("%w: %w", errMemory, err)
 	}
 	return d, nil
+}
+
+// devicePeer has the keys of a connection. It is nil where the claim code is required and not known.
+func (g *Gateway) devicePeer(verified *identity.Verified, binding e2e.BindingID, psk []byte) (*e2e.Peer, error) {
+	cfg := e2e.Config{
+		Self: g.self, Key: g.cfg.Key, Remote: verified, Binding: binding,
+		RequirePSK: !g.cfg.WithoutClaimCode, Profile: g.cfg.Profile, Suites: g.cfg.Suites,
+		Prekeys: g.prekeys, RequirePrekey: true,
+		Epochs: newEpochs(g.cfg.Store, binding),
+	}
+	if len(psk) == 0 && cfg.RequirePSK {
+		return nil, nil
+	}
+	if len(psk) > 0 {
+		var err error
+		if cfg.PSK, err = identity.NewPSK(psk); err != nil {
+			return nil, err
+		}
+		defer cfg.PSK.Wipe()
+		cfg.RequirePSK = true
+	}
+	return e2e.NewPeer(cfg)
 }
 
 // errMemory tells a store that failed from a device that cannot be taken.

@@ -65,7 +65,7 @@ func open(ctx context.Context, cfg Config) (*Gateway, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	verifier, err := identity.NewVerifier(identity.VerifierConfig{Roots: cfg.Roots})
+	verifier, err := identity.NewVerifier(identity.VerifierConfig{Roots: cfg.Roots, Now: cfg.Now})
 	if err != nil {
 		return nil, err
 	}

@@ -57,8 +57,14 @@ func bubble(t *testing.T, f func(*testing.T, *system)) {
 // bubbleOf is bubble with a device that is produced with options.
 func bubbleOf(t *testing.T, options devicegw.ProduceOptions, f func(*testing.T, *system)) {
 	t.Helper()
+	bubbleWith(t, ca.Config{}, options, f)
+}
+
+// bubbleWith is bubbleOf with validities.
+func bubbleWith(t *testing.T, authority ca.Config, options devicegw.ProduceOptions, f func(*testing.T, *system)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		s := &system{t: t, world: controltest.NewWorld(t), store: appgw.NewMemStore(), flash: t.TempDir(), options: options}
+		s := &system{t: t, world: controltest.NewWorldWith(t, authority), store: appgw.NewMemStore(), flash: t.TempDir(), options: options}
 		s.broker = linkmem.New(linkmem.Options{
 			Tap: func(p linkmem.Publication) {
 				s.mu.Lock()

@@ -45,13 +45,10 @@ func CertifiedHelper(ctx context.Context, nvm NVM, roots []*x509.Certificate) ([
 }
 
 // saveCredential writes what CertifiedHelper reads, in the clear: it is public, and read before the root of trust is there.
-func (p *Production) saveCredential(ctx context.Context) error {
-	b, err := p.rec.Credential.Marshal()
+func saveCredential(ctx context.Context, nvm NVM, c identity.Credential) error {
+	b, err := c.Marshal()
 	if err != nil {
 		return err
 	}
-	if err := p.nvm.nvm.Put(ctx, nameCredential, b); err != nil {
-		return err
-	}
-	return nil
+	return nvm.Put(ctx, nameCredential, b)
 }

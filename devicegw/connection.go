@@ -18,13 +18,14 @@ import (
 // connection is what the device has with one application, from install to remove.
 type connection struct {
 	app      identity.AppID
-	verified *identity.Verified
-	peer     *e2e.Peer
+	binding  e2e.BindingID
+	verified *identity.Verified // changes under Gateway.changes
+	peer     atomic.Pointer[e2e.Peer]
 	epochs   *epochs
 	box      *outbox
 	channel  *delivery.Channel
-	prekey   atomic.Uint32 // number of the application's prekey in use, 0: none
-	up, down string        // topics
+	prekey   atomic.Pointer[e2e.Prekey] // of the application, in use; nil: none
+	up, down string                     // topics
 }
 
 // newConnection verifies the application and reads what the binding has in memory. It writes nothing that matters. An application that
@@ -34,26 +35,23 @@ func (g *Gateway) newConnection(ctx context.Context, rec appRecord) (*connection
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSuspended, err)
 	}
-	c := &connection{verified: app}
+	c := &connection{verified: app, binding: rec.Binding}
 	c.app, _ = app.ID().App() // the role was verified
 	c.up, c.down = g.topics.Up(c.app, g.id), g.topics.Down(c.app, g.id)
 	if c.epochs, _, err = openEpochs(ctx, g.nvm, nameApp, rec.Binding); err != nil {
 		return nil, fmt.Errorf("%w: %w", errMemory, err)
 	}
-	c.peer, err = e2e.NewPeer(e2e.Config{
-		Self: g.self, Key: g.cfg.Root.KeyExchanger(), Remote: app, Binding: rec.Binding,
-		PSK: g.psk, RequirePSK: g.rec.RequirePSK, Profile: g.rec.Profile, Suites: g.cfg.Suites, Epochs: c.epochs,
-		RequirePrekey: true,
-	})
+	peer, err := g.appPeer(c, g.self, app)
 	if err != nil {
 		return nil, err
 	}
+	c.peer.Store(peer)
 	if g.rec.Profile == e2e.ProfileEphemeral {
-		g.loadPrekey(ctx, c, rec.Binding)
+		g.loadPrekey(ctx, c)
 	}
 	c.box = newOutbox(g.nvm, rec.Binding, g.log)
 	c.channel, err = delivery.Open(delivery.Config{
-		Peer:  c.peer,
+		Peer:  peer,
 		Store: c.box,
 		Publish: func(ctx context.Context, record []byte) error {
 			return g.link.Publish(ctx, c.up, record)
@@ -71,10 +69,31 @@ func (g *Gateway) newConnection(ctx context.Context, rec appRecord) (*connection
 		Now:         time.Now,
 	})
 	if err != nil {
-		c.peer.Wipe()
+		peer.Wipe()
 		return nil, fmt.Errorf("%w: %w", errMemory, err)
 	}
 	return c, nil
+}
+
+// appPeer has the keys of a connection between these two credentials.
+func (g *Gateway) appPeer(c *connection, self, app *identity.Verified) (*e2e.Peer, error) {
+	return e2e.NewPeer(e2e.Config{
+		Self: self, Key: g.cfg.Root.KeyExchanger(), Remote: app, Binding: c.binding,
+		PSK: g.psk, RequirePSK: g.rec.RequirePSK, Profile: g.rec.Profile, Suites: g.cfg.Suites, Epochs: c.epochs,
+		RequirePrekey: true,
+	})
+}
+
+// turn goes on with another peer, made by appPeer: one of the two credentials is another. Messages stay.
+func (c *connection) turn(p *e2e.Peer, app *identity.Verified) {
+	if app.CertificateHash() != c.verified.CertificateHash() {
+		c.prekey.Store(nil) // it was signed under the one before
+	} else if k := c.prekey.Load(); k != nil {
+		_ = p.UsePrekey(k) // as the peer before did
+	}
+	c.verified = app
+	c.peer.Store(p)
+	c.channel.Turn(p)
 }
 
 // errMemory tells a memory that failed from an application that cannot be taken.
@@ -93,8 +112,7 @@ func (c *connection) thaw()   { c.epochs.reopen(); c.box.reopen() }
 
 // discard is for a connection whose channel never ran, or has ended.
 func (c *connection) discard() {
-	c.channel.Wipe()
-	c.peer.Wipe()
+	c.channel.Wipe() // and the peer
 }
 
 // openLink makes the link to Config.Broker.
@@ -113,9 +131,13 @@ func (g *Gateway) openLink() error {
 		Broker:   g.cfg.Broker,
 		ClientID: g.id.String(),
 		TLS: &tls.Config{
-			MinVersion:   tls.VersionTLS13,
-			Certificates: []tls.Certificate{{Certificate: cloneAll(g.rec.Credential.Chain), PrivateKey: g.cfg.Root.Signer()}},
-			ServerName:   u.Hostname(),
+			MinVersion: tls.VersionTLS13,
+			ServerName: u.Hostname(),
+			GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+				g.mu.Lock()
+				defer g.mu.Unlock()
+				return &tls.Certificate{Certificate: g.self.Credential().Chain, PrivateKey: g.cfg.Root.Signer()}, nil
+			},
 			// crypto/tls knows neither the time floor nor revocation lists: VerifyConnection makes all of its checks and those.
 			InsecureSkipVerify: true,
 			VerifyConnection:   g.verifier.VerifyTLSServer(u.Hostname()),

@@ -20,6 +20,9 @@
 // counters through power cuts. Every order is one atomic write; after a power cut at any moment the device is the same, no
 // message that [Gateway.Send] took is lost, and none is handled twice beyond what package delivery says.
 //
+// It also renews its certificate by itself, through the platform, when a third of the validity is left, and long after the end: a device that was
+// switched off for years comes back without a person. The connection with its application goes on, whichever of the two was renewed.
+//
 // # What lies in non-volatile memory
 //
 // Helper data, which is public; everything else is locked under the root of trust. A copy of the memory in another device

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/semio-iot/semio/e2e"
+	"github.com/semio-iot/semio/identity"
 	"github.com/semio-iot/semio/internal/atomicfile"
 	"github.com/semio-iot/semio/internal/control"
 	"github.com/semio-iot/semio/internal/delivery"
@@ -83,6 +84,15 @@ func TakeCRL(g *Gateway, der []byte) error {
 	}
 	return g.keepCRL(der)
 }
+
+// What a renewal needs, as the control client calls it.
+func Request(g *Gateway) []byte                  { return g.request() }
+func TakeChain(g *Gateway, chain [][]byte)       { g.takeChain(chain) }
+func Offer(g *Gateway) identity.Credential       { return g.offer() }
+func TakeAdmission(g *Gateway, b []byte) bool    { return g.takeAdmission(b) != nil }
+func PeerGeneration(g *Gateway) uint32           { return g.peerGeneration() }
+func TakePeer(g *Gateway, c identity.Credential) { g.takePeer(c) }
+func Self(g *Gateway) *identity.Verified         { return g.self }
 
 // LateSender sends over the connection of now, whatever becomes of it.
 func LateSender(g *Gateway) func(body []byte) error {

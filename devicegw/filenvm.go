@@ -20,7 +20,7 @@ import (
 //
 //	"SNVM" ‖ version 1 ‖ SHA-256 over (those 5 bytes ‖ length of the name u8 ‖ name ‖ value) ‖ value
 //
-// Most values are one file, <name>.v. What is written once and needed for life (helper data, identity) lies in two copies,
+// Most values are one file, <name>.v. What is seldom written and needed for life (helper data, identity) lies in two copies,
 // <name>.a and <name>.b: either one is enough, and Get restores the other.
 type FileNVM struct {
 	fsys atomicfile.FS

@@ -113,17 +113,20 @@ type Gateway struct {
 	log  *slog.Logger
 	nvm  locked
 	id   identity.DeviceID
-	rec  identityRecord
 	link Link
 
-	self, platform  *identity.Verified
 	verifier        *identity.Verifier
 	floor           *identity.TimeFloor // nil with Config.Now
 	topics          control.Topics
 	platformBinding e2e.BindingID
-	platformPeer    *e2e.Peer
+	platformEpochs  *epochs
 	client          *control.Client
 	psk             identity.PSK // zero where production switched it off
+
+	// These change under both mutexes, and are read under either.
+	rec            identityRecord
+	self, platform *identity.Verified
+	next           *identity.Verified // the device's next credential, nil: none; see renewal.go
 
 	changes sync.Mutex // one change of the state at a time; held over writes to NVM, never over user code
 
@@ -200,6 +203,9 @@ func open(ctx context.Context, cfg Config) (*Gateway, error) {
 		}
 		return g, nil
 	}
+	if app, err := g.recall(g.state.Peer.Credential); err == nil {
+		g.state.Peer.generation = app.Generation()
+	}
 	conn, err := g.newConnection(ctx, *g.state.Peer)
 	switch {
 	case errors.Is(err, ErrSuspended):
@@ -213,7 +219,8 @@ func open(ctx context.Context, cfg Config) (*Gateway, error) {
 }
 
 // verify establishes who the device, its platform and its authority are. The device's own certificate is looked at before the
-// revocation lists: a device that is named there must still be able to hear that it shall wipe itself.
+// revocation lists: a device that is named there must still be able to hear that it shall wipe itself. That it is over, or the
+// platform's, does not keep a device from starting: both come to be renewed.
 func (g *Gateway) verify(ctx context.Context) error {
 	roots, err := parseRoots(g.rec.Roots)
 	if err != nil {
@@ -224,8 +231,14 @@ func (g *Gateway) verify(ctx context.Context) error {
 		g.floor = identity.NewTimeFloor(g.state.Floor)
 		vc.Floor = g.floor
 	}
-	if g.verifier, g.self, err = verifySelf(g.cfg.Root, g.id, g.rec.Credential, vc); err != nil {
+	if g.verifier, err = identity.NewVerifier(vc); err != nil {
 		return err
+	}
+	if g.self, err = g.verifier.VerifyLapsed(g.rec.Credential, identity.RoleDevice); err == nil {
+		err = ours(g.cfg.Root, g.id, g.self)
+	}
+	if err != nil {
+		return fmt.Errorf("verify own certificate: %w", err)
 	}
 	for slot := range revokedSlots {
 		list, found, err := load(ctx, g.nvm, revokedName(slot), noBinding, parseListRecord)
@@ -243,11 +256,19 @@ func (g *Gateway) verify(ctx context.Context) error {
 			return fmt.Errorf("read revocation list: %w", err)
 		}
 	}
-	a, platform, err := control.OpenAdmission(g.rec.Admission, g.verifier, g.self)
+	a, platform, err := control.ReopenAdmission(g.rec.Admission, g.verifier, g.self)
 	if err != nil {
 		return err
 	}
 	g.platform, g.topics, g.platformBinding = platform, a.Topics, a.Binding
+	if g.floor != nil {
+		// As if they had been verified now, which they may not be any more.
+		g.floor.Advance(g.self.Certificate().NotBefore)
+		g.floor.Advance(platform.Certificate().NotBefore)
+	}
+	if err := g.loadNext(ctx); err != nil {
+		return err
+	}
 	if !g.rec.RequirePSK {
 		return nil
 	}
@@ -268,14 +289,13 @@ func (g *Gateway) openPlatform(ctx context.Context) error {
 	if !found {
 		return fmt.Errorf("read %s: it is missing: %w", namePlatform, ErrDamaged)
 	}
-	g.platformPeer, err = e2e.NewPeer(e2e.Config{
-		Self: g.self, Key: g.cfg.Root.KeyExchanger(), Remote: g.platform, Binding: g.platformBinding, Epochs: ep,
-	})
+	g.platformEpochs = ep
+	peer, err := g.platformPeer(g.self, g.platform)
 	if err != nil {
 		return err
 	}
 	g.client, err = control.NewClient(control.ClientConfig{
-		Self: g.self, Signer: g.cfg.Root.Signer(), Platform: g.platform, Peer: g.platformPeer, Binding: g.platformBinding,
+		Self: g.self, Signer: g.cfg.Root.Signer(), Platform: g.platform, Peer: peer, Binding: g.platformBinding,
 		Verifier: g.verifier,
 		Publish: func(ctx context.Context, record []byte) error {
 			return g.link.Publish(ctx, g.topics.ToPlatform(g.id.ID), record)
@@ -288,8 +308,21 @@ func (g *Gateway) openPlatform(ctx context.Context) error {
 
 		HeldPrekey: g.heldPrekey,
 		TakePrekey: g.takePrekey,
+
+		CSR:            g.request,
+		TakeChain:      g.takeChain,
+		Credential:     g.offer,
+		TakeAdmission:  g.takeAdmission,
+		PeerGeneration: g.peerGeneration,
+		TakePeer:       g.takePeer,
 	})
 	return err
+}
+
+func (g *Gateway) platformPeer(self, platform *identity.Verified) (*e2e.Peer, error) {
+	return e2e.NewPeer(e2e.Config{
+		Self: self, Key: g.cfg.Root.KeyExchanger(), Remote: platform, Binding: g.platformBinding, Epochs: g.platformEpochs,
+	})
 }
 
 // ID is the device's name.

@@ -89,8 +89,9 @@ func validName(name string) bool {
 const (
 	nameHelper     = "helper"     // written by the root of trust, through the same NVM
 	nameProduction = "production" // between Produce and Complete
-	nameCredential = "credential" // device chain and endorsement in the clear, for CertifiedHelper; written once
-	nameIdentity   = "identity"   // device chain, endorsement, roots, admission; written once
+	nameCredential = "credential" // device chain and endorsement in the clear, for CertifiedHelper
+	nameIdentity   = "identity"   // device chain, endorsement, roots, admission
+	nameRenewal    = "renewal"    // the device's next credential, which the platform has not admitted yet
 	nameState      = "state"      // application peer, last order, life-cycle number, tombstones
 	nameRevoked    = "revoked"    // and a number: a revocation list each
 	namePlatform   = "epoch-platform"
@@ -116,7 +117,7 @@ func slotNames() []string {
 
 // allNames are all values that a device has, the most secret first.
 func allNames() []string {
-	names := []string{nameHelper, nameProduction, nameCredential, nameIdentity, nameState, namePlatform, nameApp, namePrekey, nameMarks}
+	names := []string{nameHelper, nameProduction, nameCredential, nameIdentity, nameRenewal, nameState, namePlatform, nameApp, namePrekey, nameMarks}
 	names = append(names, slotNames()...)
 	for slot := range revokedSlots {
 		names = append(names, revokedName(slot))

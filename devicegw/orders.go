@@ -115,7 +115,7 @@ func (g *Gateway) install(ctx context.Context, o control.Order, s *stateRecord) 
 		conn.discard()
 		return nil, refuse("it names %s and carries the certificate of %s", o.Peer, conn.app)
 	}
-	rec.app = conn.app
+	rec.app, rec.generation = conn.app, conn.verified.Generation()
 	s.Peer = &rec
 	return func(putErr error) {
 		if putErr != nil {
@@ -203,6 +203,9 @@ func (g *Gateway) keepCRL([]byte) error {
 			return fmt.Errorf("keep revocation list: %w", err)
 		}
 	}
+	if g.due() {
+		g.client.Ask() // the list may be the reason
+	}
 	g.mu.Lock()
 	peer, conn := g.state.Peer, g.conn
 	g.mu.Unlock()
@@ -226,9 +229,13 @@ func (g *Gateway) keepTime(t time.Time) {
 	if g.floor == nil {
 		return
 	}
-	g.floor.Advance(t)
 	g.changes.Lock()
 	defer g.changes.Unlock()
+	before := g.due()
+	g.floor.Advance(t)
+	if !before && g.due() {
+		g.client.Ask() // the device has learnt only now that its certificate is over
+	}
 	g.mu.Lock()
 	s := g.state.clone()
 	g.mu.Unlock()

@@ -443,7 +443,7 @@ func TestTimeFloor(t *testing.T) {
 
 	devicegw.KeepTime(gw, later.AddDate(3, 0, 0))
 	_, err = devicegw.Open(t.Context(), w.config())
-	require.ErrorIs(t, err, identity.ErrExpired, "the platform's certificate has long ended")
+	require.NoError(t, err, "the platform's certificate has long ended, which it may come to renew")
 }
 
 func TestDamagedState(t *testing.T) {

@@ -11,8 +11,8 @@ const maxPrekey = 256
 
 // loadPrekey uses the one in memory. None, or one that cannot be read or does not verify any more, stops nothing: early data waits for
 // the next.
-func (g *Gateway) loadPrekey(ctx context.Context, c *connection, b e2e.BindingID) {
-	r, found, err := load(ctx, g.nvm, namePrekey, b, parseListRecord)
+func (g *Gateway) loadPrekey(ctx context.Context, c *connection) {
+	r, found, err := load(ctx, g.nvm, namePrekey, c.binding, parseListRecord)
 	if err == nil && !found {
 		return
 	}
@@ -21,13 +21,20 @@ func (g *Gateway) loadPrekey(ctx context.Context, c *connection, b e2e.BindingID
 		k, err = e2e.OpenPrekey(r, c.verified)
 	}
 	if err == nil {
-		err = c.peer.UsePrekey(k)
+		err = c.peer.Load().UsePrekey(k)
 	}
 	if err != nil {
 		g.log.Warn("prekey in memory; early data waits for the next", "err", err)
 		return
 	}
-	c.prekey.Store(k.Number)
+	c.prekey.Store(k)
+}
+
+func (c *connection) prekeyNumber() uint32 {
+	if k := c.prekey.Load(); k != nil {
+		return k.Number
+	}
+	return 0
 }
 
 // heldPrekey is control.ClientConfig.HeldPrekey.
@@ -37,7 +44,7 @@ func (g *Gateway) heldPrekey() uint32 {
 	if g.conn == nil {
 		return 0
 	}
-	return g.conn.prekey.Load()
+	return g.conn.prekeyNumber()
 }
 
 // takePrekey is control.ClientConfig.TakePrekey. The platform may pass on what it likes; only the application's signature counts, and a
@@ -55,17 +62,17 @@ func (g *Gateway) takePrekey(bundle []byte) {
 	if err == nil && len(bundle) > maxPrekey {
 		err = e2e.ErrPrekey
 	}
-	if err == nil && k.Number <= conn.prekey.Load() {
+	if err == nil && k.Number <= conn.prekeyNumber() {
 		return
 	}
 	if err == nil && g.rec.Profile == e2e.ProfileEphemeral {
-		err = conn.peer.UsePrekey(k)
+		err = conn.peer.Load().UsePrekey(k)
 	}
 	if err != nil {
 		g.log.Warn("prekey that the platform has passed on", "err", err)
 		return
 	}
-	conn.prekey.Store(k.Number)
+	conn.prekey.Store(k)
 	if err := save(context.Background(), g.nvm, namePrekey, peer.Binding, listRecord(bundle)); err != nil {
 		g.log.Warn("keep prekey; it will come again after a restart", "err", err)
 	}

@@ -184,7 +184,7 @@ func (p *Production) Complete(ctx context.Context, admission []byte, o ProduceOp
 	if err := save(ctx, p.nvm, namePlatform, a.Binding, epochRecord{}); err != nil {
 		return fail(err)
 	}
-	if err := p.saveCredential(ctx); err != nil {
+	if err := saveCredential(ctx, p.nvm.nvm, p.rec.Credential); err != nil {
 		return fail(err)
 	}
 	if err := save(ctx, p.nvm, nameIdentity, noBinding, rec); err != nil {
@@ -205,31 +205,39 @@ func factoryTrust(roots []*x509.Certificate, now func() time.Time) identity.Veri
 	return vc
 }
 
-// verifySelf checks that the credential is this device's: name, role, root, both keys, and the helper data in the certificate.
+// verifySelf checks that the credential is good and this device's.
 func verifySelf(root Root, id identity.DeviceID, c identity.Credential, vc identity.VerifierConfig) (*identity.Verifier, *identity.Verified, error) {
 	v, err := identity.NewVerifier(vc)
 	if err != nil {
 		return nil, nil, err
 	}
 	self, err := v.Verify(c, identity.RoleDevice)
+	if err == nil {
+		err = ours(root, id, self)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("verify own certificate: %w", err)
 	}
+	return v, self, nil
+}
+
+// ours says whether a credential is this device's: name, both keys, and the helper data in the certificate.
+func ours(root Root, id identity.DeviceID, self *identity.Verified) error {
 	if self.ID() != id.ID {
-		return nil, nil, fmt.Errorf("%w: it is of %s", errNotOurs, self.ID())
+		return fmt.Errorf("%w: it is of %s", errNotOurs, self.ID())
 	}
 	if pub, ok := root.Signer().Public().(*ecdsa.PublicKey); !ok || !pub.Equal(self.SigningKey()) {
-		return nil, nil, fmt.Errorf("%w: it is for another signing key", errNotOurs)
+		return fmt.Errorf("%w: it is for another signing key", errNotOurs)
 	}
 	if !root.KeyExchanger().PublicKey().Equal(self.Agreement()) {
-		return nil, nil, fmt.Errorf("%w: it endorses another agreement key", errNotOurs)
+		return fmt.Errorf("%w: it endorses another agreement key", errNotOurs)
 	}
 	want := root.HelperHash()
 	got, _ := self.HelperHash() // zero where the certificate has none
 	if got != want {
-		return nil, nil, fmt.Errorf("%w: it was issued for other helper data", errNotOurs)
+		return fmt.Errorf("%w: it was issued for other helper data", errNotOurs)
 	}
-	return v, self, nil
+	return nil
 }
 
 var errNotOurs = errors.New("devicegw: certificate is not this device's")

@@ -123,7 +123,8 @@ type appRecord struct {
 	Binding    e2e.BindingID
 	Credential identity.Credential
 
-	app identity.AppID // the name in the certificate; not stored
+	app        identity.AppID // the name in the certificate; not stored
+	generation uint32         // of the endorsement; not stored
 }
 
 // tombstone remembers a binding that has ended.

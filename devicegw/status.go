@@ -1,6 +1,8 @@
 package devicegw
 
 import (
+	"time"
+
 	"github.com/semio-iot/semio/e2e"
 	"github.com/semio-iot/semio/identity"
 )
@@ -13,6 +15,9 @@ type Status struct {
 	Binding     e2e.BindingID  // of the connection; zero: none
 	Suspended   error          // not nil: the connection's application is not trusted now
 	Retired     bool           // the device is being wiped
+
+	Generation uint32    // of the device's credential: 1, and one more with each renewal
+	Certified  time.Time // end of its validity
 
 	Online  bool // connected to the broker
 	Session bool // a session with the application exists, in which messages are sealed
@@ -37,13 +42,15 @@ func (g *Gateway) Status() Status {
 	if g.state.Peer != nil {
 		s.Application, s.Binding = g.state.Peer.app, g.state.Peer.Binding
 	}
-	g.mu.Unlock()
 	s.Platform, _ = g.platform.ID().Platform()
+	s.Generation, s.Certified = g.self.Generation(), g.self.NotAfter()
+	g.mu.Unlock()
 	if conn != nil {
-		_, s.Session = conn.peer.Session()
+		peer := conn.peer.Load()
+		_, s.Session = peer.Session()
 		s.Queued = conn.channel.Stats().Queued
 		s.Damaged = conn.box.lost()
-		s.Records = conn.peer.Stats()
+		s.Records = peer.Stats()
 	}
 	return s
 }

@@ -43,9 +43,12 @@ type authority struct {
 	verifier *identity.Verifier
 }
 
-func newAuthority(t *testing.T, name string) *authority {
+func newAuthority(t *testing.T, name string) *authority { return newAuthorityOf(t, name, ca.Config{}) }
+
+func newAuthorityOf(t *testing.T, name string, cfg ca.Config) *authority {
 	t.Helper()
-	a, err := ca.New(ca.Config{Name: name, Signer: newSigner(t), Store: new(ca.MemStore)})
+	cfg.Name, cfg.Signer, cfg.Store = name, newSigner(t), new(ca.MemStore)
+	a, err := ca.New(cfg)
 	require.NoError(t, err)
 	v, err := identity.NewVerifier(identity.VerifierConfig{Roots: []*x509.Certificate{a.Certificate()}})
 	require.NoError(t, err)
@@ -68,11 +71,25 @@ func (a *authority) party(t *testing.T, name string) *party {
 	p := &party{signer: newSigner(t)}
 	p.key, err = ecdh.P256().GenerateKey(rand.Reader)
 	require.NoError(t, err)
+	return a.certify(t, *p, id, 0)
+}
+
+// renewed is a party with a new certificate of the same keys.
+func (a *authority) renewed(t *testing.T, p *party) *party {
+	t.Helper()
+	next := a.certify(t, *p, p.verified.ID(), p.verified.Generation()+1)
+	require.NotEqual(t, p.verified.CertificateHash(), next.verified.CertificateHash(), "the certificate is too young")
+	return next
+}
+
+func (a *authority) certify(t *testing.T, of party, id identity.ID, generation uint32) *party {
+	t.Helper()
+	p := &of
 	csr, err := identity.NewCSR(p.signer, id, identity.CSROptions{})
 	require.NoError(t, err)
 	p.credential.Chain, err = a.Issue(csr, ca.IssueOptions{})
 	require.NoError(t, err)
-	p.credential.Endorsement, err = identity.Endorse(p.signer, p.credential.Chain[0], p.key.PublicKey(), identity.EndorseOptions{})
+	p.credential.Endorsement, err = identity.Endorse(p.signer, p.credential.Chain[0], p.key.PublicKey(), identity.EndorseOptions{Generation: generation})
 	require.NoError(t, err)
 	p.verified, err = a.verifier.Verify(p.credential, 0)
 	require.NoError(t, err)
@@ -93,6 +110,7 @@ type world struct {
 	device   *identity.Verified
 	binding  e2e.BindingID // of the device with the platform
 	admitted []byte
+	clock    func() time.Time // of the device, nil: none
 
 	mu      sync.Mutex // guards what follows
 	options linkmem.Options
@@ -104,7 +122,12 @@ type world struct {
 	life    uint64
 	crl     []byte
 	polls   int
-	wire    [][]byte // every payload that the broker saw
+	asked   int                // requests for a certificate
+	issue   bool               // answers them
+	next    *identity.Verified // of the device, accepted
+	peer    *identity.Verified // the application's newest, passed on to the device
+	heir    *party             // the platform's next credential, which it tells with each reply
+	wire    [][]byte           // every payload that the broker saw
 }
 
 func deviceID(t *testing.T, s string) identity.DeviceID {
@@ -117,8 +140,14 @@ func deviceID(t *testing.T, s string) identity.DeviceID {
 // newWorld produces a device.
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldOf(t, ca.Config{})
+}
+
+// newWorldOf is newWorld with validities.
+func newWorldOf(t *testing.T, cfg ca.Config) *world {
+	t.Helper()
 	w := &world{
-		t: t, ca: newAuthority(t, "Test CA"), id: deviceID(t, "D-1001"), root: roottest.NewKeyRoot("the chip"), fs: crashfs.New("/nvm"),
+		t: t, ca: newAuthorityOf(t, "Test CA", cfg), id: deviceID(t, "D-1001"), root: roottest.NewKeyRoot("the chip"), fs: crashfs.New("/nvm"),
 		answers: map[[32]byte][]byte{}, acks: map[uint64]control.AckResult{}, binding: e2e.NewBindingID(),
 	}
 	w.platform = w.ca.party(t, "P-TEST")
@@ -175,7 +204,7 @@ func (w *world) admission(platform *party, device *identity.Verified) []byte {
 
 // config is that of the device.
 func (w *world) config() devicegw.Config {
-	return devicegw.Config{Root: w.root, NVM: w.nvm(), Link: w.broker.Client(w.id.String())}
+	return devicegw.Config{Root: w.root, NVM: w.nvm(), Link: w.broker.Client(w.id.String()), Now: w.clock}
 }
 
 // gateway is a device at work.
@@ -216,10 +245,6 @@ func (g *gateway) halt(t *testing.T) {
 func (w *world) serve() (stop func()) {
 	self := identity.ID(w.platform.verified.ID())
 	client := w.broker.Client(self.String())
-	peer, err := e2e.NewPeer(e2e.Config{
-		Self: w.platform.verified, Key: w.platform.key, Remote: w.device, Binding: w.binding, Epochs: noEpochs{},
-	})
-	require.NoError(w.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	up, records := make(chan struct{}, 8), make(chan []byte, 256)
 	var wg sync.WaitGroup
@@ -237,7 +262,7 @@ func (w *world) serve() (stop func()) {
 			case <-up:
 				_ = client.Subscribe(ctx, w.topics.PlatformFilter())
 			case init := <-records:
-				if resp := w.answer(peer, init); resp != nil {
+				if resp := w.answer(init); resp != nil {
 					_ = client.Publish(ctx, w.topics.ToPeer(w.id.ID), resp)
 				}
 			}
@@ -251,12 +276,39 @@ type noEpochs struct{}
 func (noEpochs) NextEpoch() (uint64, error) { return 0, errors.New("the platform never initiates") }
 func (noEpochs) AcceptEpoch(uint64) error   { return errors.New("the platform has a window") }
 
+// open opens a request under the device's credential, or the one that follows it.
+func (w *world) open(init []byte) *e2e.Request {
+	for _, platform := range []*party{w.platform, w.heir} {
+		for _, device := range []*identity.Verified{w.device, w.next} {
+			if platform == nil || device == nil {
+				continue
+			}
+			peer, err := e2e.NewPeer(e2e.Config{
+				Self: platform.verified, Key: platform.key, Remote: device, Binding: w.binding, Epochs: noEpochs{},
+			})
+			require.NoError(w.t, err)
+			req, err := peer.OpenRequest(init)
+			if err != nil {
+				continue
+			}
+			if device == w.next {
+				w.device, w.next = device, nil
+			}
+			if platform == w.heir {
+				w.platform, w.heir = platform, nil
+			}
+			return req
+		}
+	}
+	return nil
+}
+
 // answer is the platform's transaction.
-func (w *world) answer(peer *e2e.Peer, init []byte) []byte {
+func (w *world) answer(init []byte) []byte {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	req, err := peer.OpenRequest(init)
-	if err != nil {
+	req := w.open(init)
+	if req == nil {
 		return nil
 	}
 	if resp := w.answers[req.Digest()]; resp != nil {
@@ -284,6 +336,26 @@ func (w *world) answer(peer *e2e.Peer, init []byte) []byte {
 	}
 	w.polls++
 	reply := control.Reply{Time: time.Now(), Orders: w.orders}
+	if len(m.CSR) > 0 {
+		w.asked++
+		if w.issue {
+			reply.Chain, err = w.ca.Issue(m.CSR, ca.IssueOptions{})
+			require.NoError(w.t, err)
+		}
+	}
+	if len(m.Credential.Chain) > 0 {
+		v, err := w.ca.verifier.Verify(m.Credential, identity.RoleDevice)
+		require.NoError(w.t, err)
+		require.Greater(w.t, v.Generation(), w.device.Generation())
+		w.next = v
+		reply.Admission = w.admission(w.platform, v)
+	}
+	if w.peer != nil && m.PeerGeneration < w.peer.Generation() {
+		reply.PeerCredential = w.peer.Credential()
+	}
+	if w.heir != nil {
+		reply.Admission = w.admission(w.heir, w.device)
+	}
 	if len(w.crl) > 0 && m.CRLNumber < crlNumber(w.t, w.crl) {
 		reply.CRL = w.crl
 	}
@@ -381,6 +453,7 @@ type app struct {
 	binding e2e.BindingID
 	store   *deliverytest.MemStore
 	epochs  *memEpochs
+	psk     identity.PSK
 	channel *delivery.Channel
 
 	mu     sync.Mutex // guards events
@@ -435,12 +508,10 @@ func (a *app) disconnect(edit ...func(*control.Request)) []byte {
 // serve runs the application with the claim code of the sticker.
 func (a *app) serve(sticker identity.Sticker) (stop func()) {
 	w := a.w
-	psk, err := sticker.Claim.PSK(w.id)
+	var err error
+	a.psk, err = sticker.Claim.PSK(w.id)
 	require.NoError(w.t, err)
-	peer, err := e2e.NewPeer(e2e.Config{
-		Self: a.verified, Key: a.key, Remote: w.device, Binding: a.binding, PSK: psk, RequirePSK: true, Epochs: a.epochs,
-	})
-	require.NoError(w.t, err)
+	peer := a.peer()
 	client := w.broker.Client(a.id.String())
 	a.channel, err = delivery.Open(delivery.Config{
 		Peer: peer, Store: a.store,
@@ -481,6 +552,18 @@ func (a *app) serve(sticker identity.Sticker) (stop func()) {
 	})
 	wg.Go(func() { _ = a.channel.Run(ctx) })
 	return func() { cancel(); wg.Wait() }
+}
+
+// peer has the keys between the application and the device as they are now.
+func (a *app) peer() *e2e.Peer {
+	a.w.mu.Lock()
+	device := a.w.device
+	a.w.mu.Unlock()
+	p, err := e2e.NewPeer(e2e.Config{
+		Self: a.verified, Key: a.key, Remote: device, Binding: a.binding, PSK: a.psk, RequirePSK: true, Epochs: a.epochs,
+	})
+	require.NoError(a.w.t, err)
+	return p
 }
 
 func (a *app) received() []string {

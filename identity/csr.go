@@ -10,7 +10,8 @@ import (
 	"fmt"
 )
 
-const maxCSR = 4 << 10
+// MaxCSR is the longest certificate request in bytes.
+const MaxCSR = 4 << 10
 
 // CSROptions are the choices of [NewCSR].
 type CSROptions struct {
@@ -74,8 +75,8 @@ func ParseCSR(der []byte) (*CSR, error) {
 	fail := func(format string, a ...any) (*CSR, error) {
 		return nil, fmt.Errorf("%w: "+format, append([]any{ErrCSR}, a...)...)
 	}
-	if len(der) > maxCSR {
-		return fail("%d bytes, want at most %d", len(der), maxCSR)
+	if len(der) > MaxCSR {
+		return fail("%d bytes, want at most %d", len(der), MaxCSR)
 	}
 	req, err := x509.ParseCertificateRequest(der)
 	if err != nil {

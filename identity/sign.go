@@ -25,6 +25,7 @@ const (
 	ContextAck          Context = "ack"          // peer to platform: the order is done or refused
 	ContextAnswer       Context = "answer"       // who answers a challenge, over both random numbers (Schrijen et al. 2019, section III.D.3)
 	ContextChallenge    Context = "challenge"    // who made the challenge, over the same
+	ContextRekey        Context = "rekey"        // key that a name is certified with, for the one that follows it
 	ContextImage        Context = "image"        // software provider: a boot image (identity/secureboot)
 )
 

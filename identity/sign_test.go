@@ -20,7 +20,7 @@ import (
 
 var contexts = []identity.Context{
 	identity.ContextEndorsement, identity.ContextRegistration, identity.ContextAdmission, identity.ContextRequest,
-	identity.ContextClaim, identity.ContextOrder, identity.ContextAck, identity.ContextPrekey, identity.ContextAnswer, identity.ContextChallenge, identity.ContextImage,
+	identity.ContextClaim, identity.ContextOrder, identity.ContextAck, identity.ContextPrekey, identity.ContextAnswer, identity.ContextChallenge, identity.ContextRekey, identity.ContextImage,
 }
 
 func TestSign(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/sha256"
 	"crypto/x509"
+	"time"
 )
 
 // Verified is a peer that a [Verifier] found to be who its credential says, at the time when it was verified. Only
@@ -15,6 +16,7 @@ type Verified struct {
 	hash       [sha256.Size]byte
 	agreement  *ecdh.PublicKey // nil: none
 	generation uint32
+	notAfter   time.Time
 	helper     [sha256.Size]byte
 	hasHelper  bool
 	credential Credential
@@ -40,6 +42,9 @@ func (p *Verified) Agreement() *ecdh.PublicKey { return p.agreement }
 
 // Generation returns the generation that the endorsement states.
 func (p *Verified) Generation() uint32 { return p.generation }
+
+// NotAfter returns the end of the validity: of the certificate, its CAs or the endorsement, whichever comes first.
+func (p *Verified) NotAfter() time.Time { return p.notAfter }
 
 // HelperHash returns the SHA-256 of the device's helper data that the CA certified, and whether it did.
 func (p *Verified) HelperHash() ([32]byte, bool) { return p.helper, p.hasHelper }

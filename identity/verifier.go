@@ -123,6 +123,7 @@ func (v *Verifier) verify(c Credential, want Role) (*Verified, error) {
 		return nil, fmt.Errorf("%w: the chain is not the path from the certificate to the root, in order and without the root", ErrCredential)
 	}
 	p := &Verified{id: id, leaf: leaf, hash: sha256.Sum256(leaf.Raw), credential: c}
+	_, p.notAfter = common(path)
 	if len(c.Endorsement) > 0 || id.Role().needsAgreement() {
 		e, err := verifyEndorsement(c.Endorsement, leaf, id)
 		if err != nil {
@@ -138,6 +139,7 @@ func (v *Verifier) verify(c Credential, want Role) (*Verified, error) {
 			return nil, err
 		}
 		p.agreement, p.generation = e.agreement, e.generation
+		p.notAfter = earlier(p.notAfter, e.notAfter)
 	}
 	if p.helper, p.hasHelper, err = HelperHash(leaf); err != nil {
 		return nil, err

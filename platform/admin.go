@@ -34,7 +34,8 @@ func (s *Service) Register(ctx context.Context, registration []byte) (admission 
 	var rec registry.Device
 	err = s.update(ctx, func(t *txn) error {
 		eff, err := t.apply(registry.Register{Evidence: sha256.Sum256(registration), Actor: registrar.ID(), Device: registry.Device{
-			ID: r.Device, Credential: r.Credential, CertificateHash: device.CertificateHash(), PlatformBinding: r.Binding, ClaimKey: r.ClaimKey,
+			ID: r.Device, Credential: r.Credential, CertificateHash: device.CertificateHash(), Generation: device.Generation(),
+			PlatformBinding: r.Binding, ClaimKey: r.ClaimKey,
 		}})
 		if err != nil {
 			return err
@@ -68,13 +69,20 @@ func (s *Service) Admit(ctx context.Context, c identity.Credential) (admission [
 	if _, err := s.newPeer(app, binding); err != nil {
 		return fail(err)
 	}
+	cred, err := app.Credential().Marshal()
+	if err != nil {
+		return fail(err)
+	}
 	var rec registry.Application
 	err = s.update(ctx, func(t *txn) error {
-		_, err := t.apply(registry.AdmitApplication{Application: registry.Application{
-			ID: id, Credential: app.Credential(), CertificateHash: app.CertificateHash(), PlatformBinding: binding,
+		eff, err := t.apply(registry.AdmitApplication{Evidence: sha256.Sum256(cred), Application: registry.Application{
+			ID: id, Credential: app.Credential(), CertificateHash: app.CertificateHash(), Generation: app.Generation(), PlatformBinding: binding,
 		}})
 		rec, _ = t.state.Application(id)
-		return err
+		if err != nil || !eff.Changed() {
+			return err
+		}
+		return t.keep(cred)
 	})
 	if err != nil {
 		return fail(err)

@@ -175,6 +175,7 @@ func (s *Service) VerifyAuditSince(ctx context.Context, kept AuditHead) error {
 
 func (s *Service) verifyAudit(tx Tx, kept AuditHead) error {
 	var at AuditHead
+	inUse := map[identity.ID]identity.Credential{} // as of the entry
 	found := kept.Seq == 0
 	for key, raw := range tx.List(prefixAudit) {
 		e, err := parseAuditEntry(raw)
@@ -184,7 +185,7 @@ func (s *Service) verifyAudit(tx Tx, kept AuditHead) error {
 		if e.Seq != at.Seq+1 || key != numbered(prefixAudit, e.Seq) || e.Prev != at.Hash {
 			return fmt.Errorf("%w: entry %d does not continue entry %d", ErrAudit, e.Seq, at.Seq)
 		}
-		if err := s.verifyEvidence(tx, e); err != nil {
+		if err := s.verifyEvidence(tx, e, inUse); err != nil {
 			return fmt.Errorf("entry %d: %w", e.Seq, err)
 		}
 		at = AuditHead{Seq: e.Seq, Hash: auditHash(raw)}
@@ -199,10 +200,43 @@ func (s *Service) verifyAudit(tx Tx, kept AuditHead) error {
 	case !found:
 		return fmt.Errorf("%w: it does not contain entry %d as it was", ErrAudit, kept.Seq)
 	}
+	return sameCredentials(tx, inUse)
+}
+
+// sameCredentials compares the records with what the log says last of their credentials.
+func sameCredentials(tx Tx, inUse map[identity.ID]identity.Credential) error {
+	for id, c := range inUse {
+		want := sha256.Sum256(c.Chain[0])
+		have := want
+		if id.Role() == identity.RoleDevice {
+			raw, err := tx.Get(prefixDevice + id.String())
+			if err != nil {
+				return fmt.Errorf("%w: device %s: %w", ErrAudit, id, err)
+			}
+			d, err := registry.ParseDevice(raw)
+			if err != nil {
+				return fmt.Errorf("%w: device %s: %w", ErrAudit, id, err)
+			}
+			have = d.CertificateHash
+		} else {
+			raw, err := tx.Get(prefixApp + id.String())
+			if err != nil {
+				return fmt.Errorf("%w: application %s: %w", ErrAudit, id, err)
+			}
+			a, err := registry.ParseApplication(raw)
+			if err != nil {
+				return fmt.Errorf("%w: application %s: %w", ErrAudit, id, err)
+			}
+			have = a.CertificateHash
+		}
+		if have != want {
+			return fmt.Errorf("%w: the registry has a certificate of %s that it does not know", ErrAudit, id)
+		}
+	}
 	return nil
 }
 
-func (s *Service) verifyEvidence(tx Tx, e AuditEntry) error {
+func (s *Service) verifyEvidence(tx Tx, e AuditEntry, inUse map[identity.ID]identity.Credential) error {
 	if e.Evidence.Kind == 0 {
 		if e.Evidence.Hash != [32]byte{} {
 			return fmt.Errorf("%w: evidence of no kind", ErrAudit)
@@ -216,16 +250,46 @@ func (s *Service) verifyEvidence(tx Tx, e AuditEntry) error {
 	if sha256.Sum256(b) != e.Evidence.Hash {
 		return fmt.Errorf("%w: its evidence was changed", ErrAudit)
 	}
-	if e.Evidence.Kind != registry.EvidenceRequest {
-		return nil
+	switch e.Evidence.Kind {
+	case registry.EvidenceRequest:
+		return s.verifyRequest(b, e, inUse)
+	case registry.EvidenceCredential:
+		return s.verifyCredential(b, e, inUse)
 	}
-	raw, err := tx.Get(prefixApp + e.App.String())
-	if err != nil {
-		return fmt.Errorf("%w: application %s: %w", ErrAudit, e.App, err)
+	return nil
+}
+
+// verifyCredential notes whose credential is the one in use from now on.
+func (s *Service) verifyCredential(b []byte, e AuditEntry, inUse map[identity.ID]identity.Credential) error {
+	id := e.App.ID
+	if !e.Device.IsZero() {
+		id = e.Device.ID
 	}
-	a, err := registry.ParseApplication(raw)
+	c, err := identity.ParseCredential(b)
 	if err != nil {
-		return fmt.Errorf("%w: application %s: %w", ErrAudit, e.App, err)
+		return fmt.Errorf("%w: its evidence: %w", ErrAudit, err)
+	}
+	v, err := s.verifierAt(e.Time)
+	if err != nil {
+		return err
+	}
+	// It may have been offered in time and used years later.
+	peer, err := v.VerifyLapsed(c, id.Role())
+	if err != nil {
+		return fmt.Errorf("%w: credential of %s: %w", ErrAudit, id, err)
+	}
+	if peer.ID() != id {
+		return fmt.Errorf("%w: its evidence is a credential of %s", ErrAudit, peer.ID())
+	}
+	inUse[id] = c
+	return nil
+}
+
+// verifyRequest wants the signature of the application under the credential of that time.
+func (s *Service) verifyRequest(b []byte, e AuditEntry, inUse map[identity.ID]identity.Credential) error {
+	c, ok := inUse[e.App.ID]
+	if !ok {
+		return fmt.Errorf("%w: application %s was not admitted", ErrAudit, e.App)
 	}
 	ev, err := control.ParseEvidence(b)
 	if err != nil || ev.Request == nil {
@@ -241,7 +305,11 @@ func (s *Service) verifyEvidence(tx Tx, e AuditEntry) error {
 	if e.Kind == registry.KindDisconnected && r.Binding != e.Binding {
 		return fmt.Errorf("%w: its evidence ends another binding", ErrAudit)
 	}
-	app, err := s.verifiedAt(a.Credential, e.Time)
+	v, err := s.verifierAt(e.Time)
+	if err != nil {
+		return err
+	}
+	app, err := v.Verify(c, identity.RoleApplication)
 	if err != nil {
 		return fmt.Errorf("%w: certificate of %s: %w", ErrAudit, e.App, err)
 	}
@@ -256,11 +324,7 @@ var opOf = map[registry.Kind]control.Op{
 	registry.KindDisconnected: control.OpDisconnect,
 }
 
-// verifiedAt verifies as of a time in the past, whatever was revoked since.
-func (s *Service) verifiedAt(c identity.Credential, at time.Time) (*identity.Verified, error) {
-	v, err := identity.NewVerifier(identity.VerifierConfig{Roots: s.cfg.Roots, Now: func() time.Time { return at }})
-	if err != nil {
-		return nil, err
-	}
-	return v.Verify(c, 0)
+// verifierAt verifies as of a time in the past, whatever was revoked since.
+func (s *Service) verifierAt(at time.Time) (*identity.Verifier, error) {
+	return identity.NewVerifier(identity.VerifierConfig{Roots: s.cfg.Roots, Now: func() time.Time { return at }})
 }

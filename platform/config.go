@@ -53,6 +53,7 @@ type Config struct {
 
 	Policy   Policy   // default: any admitted application may connect any device whose claim it proves
 	Enforcer Enforcer // default: none; then nobody cuts live connections
+	Renewer  Renewer  // default: none; then peers get no new certificate through the platform
 	Revoker  Revoker  // default: none; then retired devices stay pending until AddCRL brings a list that names them
 
 	Claim  ClaimRule

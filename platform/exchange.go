@@ -28,7 +28,12 @@ func (s *Service) handle(ctx context.Context, from identity.ID, init []byte) {
 		s.log.Debug("message of a peer that cannot be verified", "peer", from, "err", err)
 		return
 	}
+	as := p
 	req, err := p.keys.OpenRequest(init)
+	if err != nil && p.next != nil {
+		as = p.next
+		req, err = as.keys.OpenRequest(init)
+	}
 	if err != nil {
 		s.dropped(from, "not authentic")
 		return
@@ -42,13 +47,13 @@ func (s *Service) handle(ctx context.Context, from identity.ID, init []byte) {
 	})
 	repeated := resp != nil
 	if err == nil && !repeated {
-		resp, repeated, err = s.serve(ctx, p, req, init)
+		resp, repeated, err = s.serve(ctx, p, as, req, init)
 	}
 	switch {
 	case errors.Is(err, errReplay):
 		s.dropped(from, "replay")
 		s.log.Warn("replayed message, or of a peer that lost its epochs", "peer", from, "epoch", req.Epoch())
-		s.challenge(ctx, p, req)
+		s.challenge(ctx, as, req)
 	case errors.Is(err, control.ErrMalformed):
 		s.dropped(from, "malformed")
 		s.log.Warn("malformed message", "peer", from, "err", err)
@@ -79,11 +84,26 @@ func (s *Service) challenge(ctx context.Context, p *peer, req *e2e.Request) {
 	}
 }
 
-// serve carries out what an INIT asks, once. Repeated says that another copy of it came first.
-func (s *Service) serve(ctx context.Context, p *peer, req *e2e.Request, init []byte) (resp []byte, repeated bool, err error) {
+// serve carries out what an INIT asks, once. Repeated says that another copy of it came first. The INIT came under the credential of p, which
+// is was, the one in the registry, or the one that follows it.
+func (s *Service) serve(ctx context.Context, was, p *peer, req *e2e.Request, init []byte) (resp []byte, repeated bool, err error) {
 	m, err := control.ParseMessage(req.Body())
 	if err != nil {
 		return nil, false, err
+	}
+	over := ended(s.state(), p.id)
+	if was != p && !over && s.verifier.Revoked(p.self.Certificate()) {
+		return nil, false, fmt.Errorf("%w: the new certificate of %s", identity.ErrRevoked, p.id)
+	}
+	renewing := s.examineRenewal(p, m)
+	lapsed := s.standing(p)
+	if over {
+		lapsed = nil // it has still to hear that
+	}
+	if lapsed != nil {
+		// It gets what it needs for a new certificate. Its acknowledgements come again; a request is refused with the reason.
+		s.log.Warn("certificate is not good any more", "peer", p.id, "err", lapsed)
+		m.Acks, m.Prekey = nil, nil
 	}
 	acks := s.openAcks(p, m.Acks)
 	prekey := s.offered(p, m)
@@ -109,12 +129,17 @@ func (s *Service) serve(ctx context.Context, p *peer, req *e2e.Request, init []b
 			repeated = err == nil
 			return err
 		}
+		if was != p {
+			if err := t.renewed(was, p); err != nil {
+				return err
+			}
+		}
 		if prekey != nil {
 			if err := t.keepPrekey(p, prekey); err != nil {
 				return err
 			}
 		}
-		reply, err := t.answer(p, m, acks, ask)
+		reply, err := t.answer(p, m, acks, ask, renewing, lapsed != nil)
 		if err != nil {
 			return err
 		}
@@ -130,8 +155,8 @@ func (s *Service) serve(ctx context.Context, p *peer, req *e2e.Request, init []b
 	return resp, repeated, err
 }
 
-// answer decides everything, and makes the reply.
-func (t *txn) answer(p *peer, m control.Message, acks []signedAck, ask *asked) (control.Reply, error) {
+// answer decides everything, and makes the reply. A peer whose certificate has lapsed gets no orders, and nothing of other peers.
+func (t *txn) answer(p *peer, m control.Message, acks []signedAck, ask *asked, renewing renewing, lapsed bool) (control.Reply, error) {
 	reply := control.Reply{Time: t.now}
 	for _, a := range acks {
 		if err := t.acked(p, a); err != nil {
@@ -145,14 +170,20 @@ func (t *txn) answer(p *peer, m control.Message, acks []signedAck, ask *asked) (
 		}
 		reply.Result = &result
 	}
-	room := t.s.cfg.Limits.MaxReply
-	var err error
-	if reply.Orders, reply.More, err = t.handOut(p, &room); err != nil {
+	if err := t.renew(p, renewing, &reply); err != nil {
 		return reply, err
 	}
-	// At most 200 bytes, which the limit leaves room for.
-	if reply.Prekey, err = t.prekeyFor(p.id, m.PrekeyNumber); err != nil {
-		return reply, err
+	room := t.s.cfg.Limits.MaxReply
+	if !lapsed {
+		var err error
+		if reply.Orders, reply.More, err = t.handOut(p, &room); err != nil {
+			return reply, err
+		}
+		// At most 200 bytes, which the limit leaves room for, as it does for credentials.
+		if reply.Prekey, err = t.prekeyFor(p.id, m.PrekeyNumber); err != nil {
+			return reply, err
+		}
+		reply.PeerCredential = t.peerCredential(p.id, m.PeerGeneration)
 	}
 	if m.CRLNumber < t.s.verifier.CRLNumber() {
 		switch crl := t.s.verifier.CRL(); {

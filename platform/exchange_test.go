@@ -163,7 +163,7 @@ func TestReplayAndReuse(t *testing.T) {
 		// More than any message of a gateway has is not even queued: thousands of peers may have some waiting.
 		x, err = app.peer.Begin(time.Now())
 		require.NoError(t, err)
-		init, err = x.Init(make([]byte, 16<<10))
+		init, err = x.Init(make([]byte, 24<<10))
 		require.NoError(t, err)
 		require.Empty(t, app.send(init))
 		require.Equal(t, int32(1), dropped("size"))

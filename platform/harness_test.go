@@ -64,8 +64,13 @@ type party struct {
 
 // inWorld runs f in a bubble with a platform that serves.
 func inWorld(t *testing.T, configure func(*world), f func(t *testing.T, w *world)) {
+	inWorldOf(t, ca.Config{}, configure, f)
+}
+
+// inWorldOf is inWorld with validities.
+func inWorldOf(t *testing.T, authority ca.Config, configure func(*world), f func(t *testing.T, w *world)) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
+		w := newWorldOf(t, authority)
 		if configure != nil {
 			configure(w)
 		}
@@ -76,11 +81,14 @@ func inWorld(t *testing.T, configure func(*world), f func(t *testing.T, w *world
 	})
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T) *world { return newWorldOf(t, ca.Config{}) }
+
+func newWorldOf(t *testing.T, authority ca.Config) *world {
 	w := &world{t: t, store: platform.NewMemStore()}
 	root, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
-	w.authority, err = ca.New(ca.Config{Name: "Test CA", Signer: root, Store: new(ca.MemStore)})
+	authority.Name, authority.Signer, authority.Store = "Test CA", root, new(ca.MemStore)
+	w.authority, err = ca.New(authority)
 	require.NoError(t, err)
 	w.roots = []*x509.Certificate{w.authority.Certificate()}
 	w.self, w.registrar = w.party("P-1"), w.party("R-FACTORY")
@@ -188,16 +196,26 @@ func (w *world) party(name string) party {
 	require.NoError(t, err)
 	p.key, err = ecdh.P256().GenerateKey(rand.Reader)
 	require.NoError(t, err)
+	chain, err := w.authority.Issue(p.csr(t), ca.IssueOptions{})
+	require.NoError(t, err)
+	return p.with(t, chain, 0)
+}
+
+func (p party) csr(t *testing.T) []byte {
 	var o identity.CSROptions
-	if id.Role() == identity.RoleDevice {
+	if p.id.Role() == identity.RoleDevice {
 		o.HelperHash = [32]byte{1}
 	}
-	csr, err := identity.NewCSR(p.signer, id, o)
+	csr, err := identity.NewCSR(p.signer, p.id, o)
 	require.NoError(t, err)
-	p.cred.Chain, err = w.authority.Issue(csr, ca.IssueOptions{})
+	return csr
+}
+
+// with is the party under another certificate.
+func (p party) with(t *testing.T, chain [][]byte, generation uint32) party {
+	e, err := identity.Endorse(p.signer, chain[0], p.key.PublicKey(), identity.EndorseOptions{Generation: generation})
 	require.NoError(t, err)
-	p.cred.Endorsement, err = identity.Endorse(p.signer, p.cred.Chain[0], p.key.PublicKey(), identity.EndorseOptions{})
-	require.NoError(t, err)
+	p.cred = identity.Credential{Chain: chain, Endorsement: e}
 	return p
 }
 

@@ -17,6 +17,7 @@ const (
 	prefixDecided  = "q/" // <peer>/<epoch>: request ID ‖ code, of requests decided lately
 	prefixGuess    = "g/" // <application or device>: allowance
 	prefixRefusal  = "r/" // <peer>: allowance of refusals in the audit log
+	prefixChain    = "n/" // <peer>: certificate chain that it has asked for and not taken into use
 	prefixEvidence = "e/" // <SHA-256>: what was signed
 	prefixCRL      = "c/" // <position of the issuer>: newest revocation list
 	prefixAudit    = "l/" // <sequence>: audit entry

@@ -56,6 +56,18 @@ func (n *nudger) eventually(s registry.State) {
 	n.poke()
 }
 
+// devicesOf nudges the devices of an application: it has a new credential.
+func (n *nudger) devicesOf(app identity.AppID, s registry.State) {
+	n.mu.Lock()
+	for d := range s.Devices() {
+		if d.Status == registry.Connected && d.App == app {
+			n.slow[d.ID.ID] = true
+		}
+	}
+	n.mu.Unlock()
+	n.poke()
+}
+
 // catchUp nudges, after a connect to the broker, those whose nudge may have been lost before.
 func (n *nudger) catchUp(s registry.State) {
 	n.mu.Lock()

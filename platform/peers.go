@@ -7,14 +7,35 @@ import (
 
 	"github.com/semio-iot/semio/e2e"
 	"github.com/semio-iot/semio/identity"
+	"github.com/semio-iot/semio/platform/registry"
 )
 
-// peer is whom we talk to: his credential, and the keys of the binding with him.
+// peer is whom we talk to: his credential, and the keys of the binding with him. One worker at a time has it.
 type peer struct {
 	id      identity.ID
 	self    *identity.Verified
 	binding e2e.BindingID
 	keys    *e2e.Peer
+	next    *peer  // under the credential that follows, nil: none
+	judged  uint64 // Service.lists when self was found to be good, 0: never
+}
+
+func (p *peer) wipe() {
+	p.keys.Wipe()
+	if p.next != nil {
+		p.next.keys.Wipe()
+	}
+}
+
+// is says whether the peer has these credentials.
+func (p *peer) is(current, next [32]byte) bool {
+	if p.self.CertificateHash() != current {
+		return false
+	}
+	if p.next == nil {
+		return next == [32]byte{}
+	}
+	return p.next.self.CertificateHash() == next
 }
 
 // peerCache holds the peers used last. Making one costs two signatures and an agreement.
@@ -45,6 +66,7 @@ func (c *peerCache) put(p *peer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e := c.byID[p.id]; e != nil {
+		e.Value.(*peer).wipe()
 		e.Value = p
 		c.order.MoveToFront(e)
 		return
@@ -55,7 +77,7 @@ func (c *peerCache) put(p *peer) {
 		old := c.order.Remove(e).(*peer)
 		delete(c.byID, old.id)
 		// An exchange that is under way with it fails and is sent again.
-		old.keys.Wipe()
+		old.wipe()
 	}
 }
 
@@ -65,42 +87,67 @@ func (c *peerCache) wipe() {
 	for c.order.Len() > 0 {
 		p := c.order.Remove(c.order.Back()).(*peer)
 		delete(c.byID, p.id)
-		p.keys.Wipe()
+		p.wipe()
 	}
 }
 
-// peer returns a registered peer, revoked or not: a revoked one may still fetch the orders that tell him so.
+// peer returns a registered peer, whose certificate may be over, or revoked: a revoked one may still fetch the orders that tell him so, and
+// the other comes to renew it.
 func (s *Service) peer(id identity.ID) (*peer, error) {
-	if p := s.peers.get(id); p != nil {
-		return p, nil
-	}
 	state := s.state()
 	var c identity.Credential
+	var current [32]byte
+	var next registry.Successor
 	var b e2e.BindingID
 	if dev, ok := id.Device(); ok {
 		d, ok := state.Device(dev)
 		if !ok {
 			return nil, fmt.Errorf("%s is not registered", id)
 		}
-		c, b = d.Credential, d.PlatformBinding
+		c, current, next, b = d.Credential, d.CertificateHash, d.Next, d.PlatformBinding
 	} else {
 		app, _ := id.App()
 		a, ok := state.Application(app)
 		if !ok {
 			return nil, fmt.Errorf("%s is not admitted", id)
 		}
-		c, b = a.Credential, a.PlatformBinding
+		c, current, next, b = a.Credential, a.CertificateHash, a.Next, a.PlatformBinding
 	}
-	v, err := s.known.Verify(c, id.Role())
+	if p := s.peers.get(id); p != nil && p.is(current, next.CertificateHash) {
+		return p, nil
+	}
+	p, err := s.knownPeer(c, id, b)
 	if err != nil {
 		return nil, err
 	}
-	p, err := s.newPeer(v, b)
-	if err != nil {
-		return nil, err
+	if !next.IsZero() {
+		if p.next, err = s.knownPeer(next.Credential, id, b); err != nil {
+			return nil, err
+		}
 	}
 	s.peers.put(p)
 	return p, nil
+}
+
+func (s *Service) knownPeer(c identity.Credential, id identity.ID, b e2e.BindingID) (*peer, error) {
+	v, err := s.known.VerifyLapsed(c, id.Role())
+	if err != nil {
+		return nil, err
+	}
+	return s.newPeer(v, b)
+}
+
+// standing returns why a peer's credential is not good now, nil if it is.
+func (s *Service) standing(p *peer) error {
+	lists := s.lists.Load()
+	if p.judged == lists && !s.cfg.Now().After(p.self.NotAfter()) {
+		return nil
+	}
+	_, err := s.verifier.Verify(p.self.Credential(), p.id.Role())
+	if p.judged = 0; err == nil {
+		p.judged = lists
+	}
+	return err
 }
 
 func (s *Service) newPeer(v *identity.Verified, b e2e.BindingID) (*peer, error) {

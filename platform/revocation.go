@@ -20,6 +20,7 @@ func (s *Service) AddCRL(ctx context.Context, der []byte) error {
 	if err := s.verifier.AddCRL(der); err != nil {
 		return err
 	}
+	s.lists.Add(1) // whoever was found to be good is looked at again
 	list, err := x509.ParseRevocationList(der)
 	if err != nil {
 		return fmt.Errorf("add revocation list: %w", err)

@@ -17,9 +17,9 @@ const (
 	publishTimeout = 10 * time.Second
 	subscribeAgain = 2 * time.Second
 
-	// What a gateway says, 16 acknowledgements and a request at most, takes a quarter of this. It bounds what may wait in the inbox
-	// to 256 MiB.
-	maxRecord = 16 << 10
+	// What a gateway says, 16 acknowledgements, a request and its own credential at most, fits into this. It bounds what may wait in the inbox
+	// to 384 MiB.
+	maxRecord = 24 << 10
 )
 
 // Run serves peers over the link until ctx ends, then returns nil after everything that it started has ended. It returns an error when the
@@ -34,6 +34,9 @@ func (s *Service) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for range s.cfg.Limits.Workers {
 		wg.Go(func() { s.workLoop(ctx) })
+	}
+	for range renewers {
+		wg.Go(func() { s.renewLoop(ctx) })
 	}
 	for _, loop := range []func(context.Context){s.nudgeLoop, s.enforce.grantLoop, s.enforce.evictLoop, s.revokeLoop} {
 		wg.Go(func() { loop(ctx) })

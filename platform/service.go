@@ -45,6 +45,9 @@ type Service struct {
 	nudges  *nudger
 	enforce *enforcer
 	revoke  chan struct{} // capacity 1: there is something to ask the authority
+	lists   atomic.Uint64 // from 1, grows with each revocation list
+
+	renewals *renewals
 
 	// Authenticate and Allow read these alone.
 	snapshot atomic.Pointer[registry.State]
@@ -114,6 +117,8 @@ func open(ctx context.Context, cfg Config) (*Service, error) {
 	s.inbox = newInbox()
 	s.nudges = newNudger()
 	s.enforce = newEnforcer(s)
+	s.renewals = newRenewals()
+	s.lists.Add(1)
 	if cfg.Enforcer != nil && !cfg.Enforcer.Caps().Evict {
 		s.log.Warn("the broker cannot cut live connections: a retired device keeps its own until it ends")
 	}
@@ -225,6 +230,26 @@ func (s *Service) lastWords(id identity.ID, clientID string, a Action, topic str
 		return false
 	}
 	return a == ActionPublish && topic == s.topics.ToPlatform(id) || a == ActionReceive && topic == s.topics.ToPeer(id)
+}
+
+// AuthenticateLapsed is [Service.Authenticate] for a peer whose certificate is over, or whose CA is revoked, and that comes to renew it: the
+// certificate must be the one that the registry holds, so that nobody gets in with another of the same name. certificate is the
+// SHA-256 of its DER. [Service.AllowLapsed] then goes in the place of Allow.
+func (s *Service) AuthenticateLapsed(id identity.ID, clientID string, certificate [32]byte) error {
+	state := s.state()
+	if err := s.routing.Authenticate(state, id, clientID); err != nil {
+		return err
+	}
+	if !state.Holds(id, certificate) {
+		return fmt.Errorf("%w: the certificate of %s is over, and is not the one in the registry", registry.ErrNotAllowed, id)
+	}
+	return nil
+}
+
+// AllowLapsed reports whether a peer that [Service.AuthenticateLapsed] has let in may: on its control topics, and no others.
+func (s *Service) AllowLapsed(id identity.ID, clientID string, a Action, topic string) bool {
+	own := topic == s.topics.ToPlatform(id) || topic == s.topics.ToPeer(id)
+	return own && s.Allow(id, clientID, a, topic)
 }
 
 // Grants returns everything that Allow allows, for an integrator's own enforcement.

@@ -74,14 +74,14 @@ func (s *Service) commit(ctx context.Context, f func(t *txn) error) (reports []f
 	}
 	s.head = last.head
 	for _, id := range last.effects.Devices {
-		if _, had := before.Device(id); !had {
-			d, _ := last.state.Device(id)
+		old, _ := before.Device(id)
+		if d, _ := last.state.Device(id); d.CertificateHash != old.CertificateHash {
 			s.index(d.ID.ID, d.Credential)
 		}
 	}
 	for _, id := range last.effects.Applications {
-		if _, had := before.Application(id); !had {
-			a, _ := last.state.Application(id)
+		old, _ := before.Application(id)
+		if a, _ := last.state.Application(id); a.CertificateHash != old.CertificateHash {
 			s.index(a.ID.ID, a.Credential)
 		}
 	}
@@ -93,9 +93,11 @@ func (s *Service) commit(ctx context.Context, f func(t *txn) error) (reports []f
 		s.nudges.eventually(last.state)
 	}
 	for _, e := range last.effects.Audit {
-		if e.Kind == registry.KindRetired {
+		switch {
+		case e.Kind == registry.KindRetired:
 			s.kickRevocation()
-			break
+		case e.Kind == registry.KindRenewed && e.Device.IsZero():
+			s.nudges.devicesOf(e.App, last.state)
 		}
 	}
 	return last.after, nil

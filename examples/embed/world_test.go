@@ -47,7 +47,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{System: systemtest.New(t), t: t}
 	verifier, err := identity.NewVerifier(identity.VerifierConfig{Roots: w.Roots})
 	require.NoError(t, err)
-	w.broker, err = broker.New(broker.Config{Cert: w.ServerCert(), Verifier: verifier, Authorizer: authorizer{w.System}})
+	w.broker, err = broker.New(broker.Config{Cert: w.ServerCert(), Verifier: verifier, Authorizer: systemtest.Authorizer{S: w.System}})
 	require.NoError(t, err)
 	// The platform is there before the broker asks it; it connects when the broker serves.
 	w.StartPlatform(func(c *platform.Config) {
@@ -57,16 +57,6 @@ func newWorld(t *testing.T) *world {
 	w.devices = func(c *devicegw.Config) { c.Broker = w.broker.URL() }
 	w.admitService()
 	return w
-}
-
-type authorizer struct{ s *systemtest.System }
-
-func (a authorizer) Authenticate(id identity.ID, clientID string) error {
-	return a.s.Platform.Authenticate(id, clientID)
-}
-
-func (a authorizer) Allow(id identity.ID, clientID string, action platform.Action, topic string) bool {
-	return a.s.Platform.Allow(id, clientID, action, topic)
 }
 
 // admitService does with the folder what its owner does with the commands init and install.

@@ -30,8 +30,9 @@ type world struct {
 	operator  *party.Party
 }
 
-func newWorld(t *testing.T) *world {
-	a := clitest.NewAuthority(t, 0)
+func newWorld(t *testing.T) *world { return newWorldOf(t, clitest.NewAuthority(t, 0)) }
+
+func newWorldOf(t *testing.T, a *clitest.Authority) *world {
 	return &world{Authority: a, t: t, dir: a.Party("P-SEMIO").Dir(), registrar: a.Party("R-LINE"), operator: a.Party("O-ALICE")}
 }
 

@@ -45,6 +45,19 @@ func (a authorizer) Allow(id identity.ID, clientID string, action platform.Actio
 	return s != nil && s.Allow(id, clientID, action, topic)
 }
 
+func (a authorizer) AuthenticateLapsed(id identity.ID, clientID string, certificate [32]byte) error {
+	s := a.service.Load()
+	if s == nil {
+		return errStarting
+	}
+	return s.AuthenticateLapsed(id, clientID, certificate)
+}
+
+func (a authorizer) AllowLapsed(id identity.ID, clientID string, action platform.Action, topic string) bool {
+	s := a.service.Load()
+	return s != nil && s.AllowLapsed(id, clientID, action, topic)
+}
+
 // askAuthority makes the client of the certificate authority.
 func (s *server) askAuthority() error {
 	if *s.ca == "" {

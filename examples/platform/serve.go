@@ -45,7 +45,7 @@ func serve(f *cli.Flags) cli.Action {
 		hosts:     hostsFlag(f),
 		prefix:    f.String("prefix", "", "`topic prefix`, for life; default "+defaultPrefix+", with -public a random one"),
 		claim:     f.String("claim", "required", "`rule` for the sticker's claim code: required, registered (where the device has one), never"),
-		ca:        f.String("ca", "", "`URL` of the certificate authority: for server certificates, revocations and their list"),
+		ca:        f.String("ca", "", "`URL` of the certificate authority: for server certificates, renewals of devices and applications, revocations and their list"),
 		every:     f.Duration("crl-every", 15*time.Second, "`time` between looks for a new revocation list at the authority"),
 		operators: f.String("operators", "", "`names` of the operators, parted by commas, who may administer the platform"),
 	}
@@ -101,7 +101,7 @@ func (s *server) run(ctx context.Context, t *cli.Terminal, _ []string) (err erro
 		Prefix: prefix, Claim: rule, Logger: t.Log.With("part", "platform"),
 	}
 	if s.authority != nil {
-		cfg.Revoker = s.authority
+		cfg.Revoker, cfg.Renewer = s.authority, s.authority
 	}
 	own, err := s.connect(&cfg)
 	if err != nil {

@@ -21,6 +21,14 @@ func (a authorizer) Allow(id identity.ID, clientID string, action platform.Actio
 	return a.s.asked.Load().Allow(id, clientID, action, topic)
 }
 
+func (a authorizer) AuthenticateLapsed(id identity.ID, clientID string, certificate [32]byte) error {
+	return a.s.asked.Load().AuthenticateLapsed(id, clientID, certificate)
+}
+
+func (a authorizer) AllowLapsed(id identity.ID, clientID string, action platform.Action, topic string) bool {
+	return a.s.asked.Load().AllowLapsed(id, clientID, action, topic)
+}
+
 // revoker lets the platform ask the certificate authority.
 type revoker struct{ authority *ca.Authority }
 

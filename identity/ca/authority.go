@@ -34,8 +34,11 @@ type Config struct {
 	Policy func(*identity.CSR) error
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
-	// Validity, ServerValidity and CRLValidity replace the defaults where they are not 0. Devices have no expiry.
+	// Validity, ServerValidity and CRLValidity replace the defaults where they are not 0.
 	Validity, ServerValidity, CRLValidity time.Duration
+	// DeviceValidity gives devices an expiry, for an authority that wants them to come back for each certificate. 0: none, as IEEE 802.1AR
+	// has them.
+	DeviceValidity time.Duration
 }
 
 // Authority is a root CA that issues. It is safe for concurrent use.
@@ -74,6 +77,9 @@ func (a *Authority) open() error {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.DeviceValidity < 0 {
+		return errors.New("a validity is negative")
 	}
 	for _, d := range []struct {
 		v *time.Duration

@@ -2,6 +2,7 @@ package ca
 
 import (
 	"bytes"
+	"cmp"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/rand"
@@ -22,7 +23,7 @@ import (
 
 // IssueOptions are the choices of [Authority.Issue].
 type IssueOptions struct {
-	// Validity of the certificate from now, 0: that of Config. Devices have no expiry, whatever stands here.
+	// Validity of the certificate from now, 0: that of Config. That of a device is Config.DeviceValidity, whatever stands here.
 	Validity time.Duration
 	// NewKey lets a name that is no device's change its key: the operator vouches that the holder of the name asks for it. The
 	// certificates of the old key stay valid until they end or are revoked.
@@ -89,12 +90,12 @@ func (a *Authority) issue(csrDER []byte, o IssueOptions) ([][]byte, error) {
 	}
 	t := leaf(name, x509.ExtKeyUsageClientAuth)
 	t.DNSNames = []string{name}
+	validity := cmp.Or(o.Validity, a.cfg.Validity)
+	if device {
+		validity = a.cfg.DeviceValidity
+	}
 	t.NotAfter = noExpiry
-	if !device {
-		validity := o.Validity
-		if validity == 0 {
-			validity = a.cfg.Validity
-		}
+	if validity != 0 {
 		t.NotAfter = a.cfg.Now().Add(validity)
 	}
 	if csr.HelperHash != [sha256.Size]byte{} {

@@ -170,7 +170,7 @@ credential = b"\x01\x01" + len(leaf).to_bytes(2, "big") + leaf + len(endorsement
 print(json.dumps({
     "origin": "identity/testdata/gen_vectors.py",
     "signatures": [{"key": b32(device).hex(), "context": c, "body": b.hex(), "signature": sign(device, c, b).hex()}
-                   for c in ("endorsement", "registration", "admission", "request", "claim", "order", "ack", "challenge")
+                   for c in ("endorsement", "registration", "admission", "request", "claim", "order", "ack", "challenge", "rekey")
                    for b in (b"", b"body")],
     "stickers": stickers,
     "peer": {"id": DEV, "helper_hash": HELPER.hex(), "signing_key": b32(device).hex(), "agreement_key": b32(agreement).hex(),

@@ -42,6 +42,17 @@ func (a Admission) Sign(platform crypto.Signer) ([]byte, error) {
 // OpenAdmission parses b, verifies the platform's credential and its signature, and that the bundle admits self with this
 // certificate.
 func OpenAdmission(b []byte, v *identity.Verifier, self *identity.Verified) (a Admission, platform *identity.Verified, err error) {
+	return openAdmission(b, v.Verify, self)
+}
+
+// ReopenAdmission is OpenAdmission for the one that was opened and kept: the platform's certificate may be over since. A client then takes
+// nothing from the platform but another admission.
+func ReopenAdmission(b []byte, v *identity.Verifier, self *identity.Verified) (a Admission, platform *identity.Verified, err error) {
+	return openAdmission(b, v.VerifyLapsed, self)
+}
+
+func openAdmission(b []byte, verify func(identity.Credential, identity.Role) (*identity.Verified, error), self *identity.Verified) (
+	a Admission, platform *identity.Verified, err error) {
 	fail := func(err error) (Admission, *identity.Verified, error) {
 		return Admission{}, nil, fmt.Errorf("open admission: %w", err)
 	}
@@ -61,7 +72,7 @@ func OpenAdmission(b []byte, v *identity.Verifier, self *identity.Verified) (a A
 	if a.Topics, err = ParsePrefix(string(prefix)); err != nil {
 		return fail(err)
 	}
-	if platform, err = v.Verify(a.Platform, identity.RolePlatform); err != nil {
+	if platform, err = verify(a.Platform, identity.RolePlatform); err != nil {
 		return fail(err)
 	}
 	if err := identity.VerifySignature(platform.SigningKey(), identity.ContextAdmission, body, sig); err != nil {

@@ -53,15 +53,38 @@ type ClientConfig struct {
 	HeldPrekey func() uint32
 	TakePrekey func(bundle []byte)
 
+	// Renewal, all optional. What they return goes with every message, what they get nobody has verified yet. CSR asks for a certificate
+	// (nil: not now), TakeChain gets it; Credential is an own new one that the platform shall accept (zero: none). PeerGeneration is that of
+	// the endorsement that a device holds of its application, TakePeer gets a newer credential.
+	CSR            func() []byte
+	TakeChain      func(chain [][]byte)
+	Credential     func() identity.Credential
+	PeerGeneration func() uint32
+	TakePeer       func(c identity.Credential)
+
+	// TakeAdmission gets an admission that is another than the last one. It returns what the client goes on with, once that is durable; nil:
+	// nothing changes.
+	TakeAdmission func(admission []byte) *Side
+
 	Poll   time.Duration // between regular polls; default 10 minutes, with a quarter of jitter
 	Logger *slog.Logger  // default: none
+}
+
+// Side is with what a gateway speaks to the platform. A renewal changes it; the binding and its ID stay.
+type Side struct {
+	Self     *identity.Verified
+	Signer   crypto.Signer
+	Platform *identity.Verified
+	Peer     *e2e.Peer // the client wipes the one before
 }
 
 // Client is a gateway's side of the control service: it polls for orders at every connect, at every nudge and from time to time,
 // applies and acknowledges them, and carries requests. One exchange is under way at a time. Safe for concurrent use.
 type Client struct {
-	cfg ClientConfig
-	log *slog.Logger
+	cfg  ClientConfig
+	log  *slog.Logger
+	id   identity.ID
+	side Side // Run's alone
 
 	wake     chan struct{} // something of mu's changed
 	incoming chan []byte   // replies; a full channel drops, the INIT is resent then
@@ -99,11 +122,16 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	return &Client{
 		cfg:      cfg,
 		log:      log,
+		id:       cfg.Self.ID(),
+		side:     Side{cfg.Self, cfg.Signer, cfg.Platform, cfg.Peer},
 		wake:     make(chan struct{}, 1),
 		incoming: make(chan []byte, 4),
 		stopped:  make(chan struct{}),
 	}, nil
 }
+
+// Ask wants a poll soon, as a nudge does.
+func (c *Client) Ask() { c.update(func() { c.asked = true }) }
 
 // LinkUp tells the client that it can publish and receive.
 func (c *Client) LinkUp() { c.update(func() { c.up, c.poll = true, true }) }
@@ -126,9 +154,9 @@ func (c *Client) Receive(payload []byte) {
 // Do asks the platform and waits for its decision. r.ID and r.App are filled in. The request survives reconnects, not the end of ctx or
 // of Run: then the error is [ErrOutcomeUnknown]. A refusal is not an error of Do; see [Result.Err].
 func (c *Client) Do(ctx context.Context, r Request, claim crypto.Signer) (Result, error) {
-	app, ok := c.cfg.Self.ID().App()
+	app, ok := c.id.App()
 	if !ok {
-		return Result{}, fmt.Errorf("%w: only an application asks to connect or disconnect, this is %s", ErrForeign, c.cfg.Self.ID())
+		return Result{}, fmt.Errorf("%w: only an application asks to connect or disconnect, this is %s", ErrForeign, c.id)
 	}
 	r.ID, r.App = NewRequestID(), app
 	p := &pendingRequest{ctx: ctx, req: r, claim: claim, result: make(chan Result, 1)}
@@ -310,7 +338,7 @@ var resendAfter = [...]time.Duration{2 * time.Second, 4 * time.Second, 8 * time.
 
 // exchange carries one message to the platform and waits for the reply, over reconnects.
 func (c *Client) exchange(ctx context.Context, acks [][]byte, req *pendingRequest) (Reply, error) {
-	x, err := c.cfg.Peer.Begin(time.Now())
+	x, err := c.side.Peer.Begin(time.Now())
 	if err != nil {
 		return Reply{}, fmt.Errorf("begin: %w", err)
 	}
@@ -321,8 +349,17 @@ func (c *Client) exchange(ctx context.Context, acks [][]byte, req *pendingReques
 	if c.cfg.HeldPrekey != nil {
 		m.PrekeyNumber = c.cfg.HeldPrekey()
 	}
+	if c.cfg.CSR != nil {
+		m.CSR = c.cfg.CSR()
+	}
+	if c.cfg.Credential != nil {
+		m.Credential = c.cfg.Credential()
+	}
+	if c.cfg.PeerGeneration != nil {
+		m.PeerGeneration = c.cfg.PeerGeneration()
+	}
 	if req != nil {
-		s, err := req.req.Sign(x.Transcript(), c.cfg.Signer, req.claim)
+		s, err := req.req.Sign(x.Transcript(), c.side.Signer, req.claim)
 		if err != nil {
 			return Reply{}, err
 		}
@@ -425,63 +462,102 @@ func (c *Client) awaitReply(ctx context.Context, x *e2e.Exchange, timeout *time.
 	}
 }
 
-// settle takes what a reply brings: time, revocation list, orders. It adds the acknowledgements of the orders. stuck tells that an order
-// could not be applied now.
+// settle takes what a reply brings: time, revocation list, orders, credentials. It adds the acknowledgements of the orders. stuck tells
+// that an order could not be applied now.
 func (c *Client) settle(ctx context.Context, r Reply, acks *[][]byte) (more, stuck bool) {
-	if c.cfg.Time != nil {
-		c.cfg.Time(r.Time)
-	}
 	if len(r.CRL) > 0 {
 		if err := c.takeCRL(r.CRL); err != nil {
 			c.log.Warn("revocation list of the platform", "err", err)
 		}
 	}
-	if len(r.Orders) > 0 && c.platformRevoked() {
-		c.log.Error("orders of a platform whose certificate is revoked: not applied", "platform", c.cfg.Platform.ID())
+	if why := c.platformLapsed(); why != nil {
+		// Whoever has its key by now may be somebody else. An admission proves itself.
+		c.log.Error("nothing of the platform's reply is taken but a new admission", "platform", c.side.Platform.ID(), "err", why)
+		c.admitted(r, acks)
 		return false, false
 	}
+	if c.cfg.Time != nil {
+		c.cfg.Time(r.Time)
+	}
+	if len(r.PeerCredential.Chain) > 0 && c.cfg.TakePeer != nil {
+		c.cfg.TakePeer(r.PeerCredential) // before the orders, whose evidence may be signed with its key
+	}
 	for _, b := range r.Orders {
-		o, err := OpenOrder(b, c.cfg.Platform)
-		if err == nil && (o.To != c.cfg.Self.ID() || o.PlatformBinding != c.cfg.Binding) {
-			err = fmt.Errorf("%w: order to %s", ErrForeign, o.To)
-		}
-		if err != nil {
-			// Not even a number can be trusted here, so there is nothing to acknowledge.
-			c.log.Error("order of the platform", "err", err)
-			continue
-		}
-		result := AckDone
-		switch err := c.cfg.Apply(ctx, o); {
-		case errors.Is(err, ErrOrderRefused) || errors.Is(err, ErrEvidence):
-			c.log.Error("order refused", "op", o.Op, "device", o.Device, "number", o.Number, "err", err)
-			result = AckRefused
-		case errors.Is(err, ErrOrderSuperseded):
-			result = AckSuperseded
-		case err != nil:
-			c.log.Error("order not applied, will be tried again", "op", o.Op, "device", o.Device, "number", o.Number, "err", err)
+		if !c.obey(ctx, b, acks) {
 			return r.More, true
 		}
-		ack, err := AckOf(c.cfg.Self.ID(), o.Number, b, result).Sign(c.cfg.Signer)
-		if err != nil {
-			c.log.Error("acknowledge order", "number", o.Number, "err", err)
-			return r.More, true
-		}
-		*acks = append(*acks, ack)
 	}
 	if len(r.Prekey) > 0 && c.cfg.TakePrekey != nil {
 		c.cfg.TakePrekey(r.Prekey) // behind the orders, one of which may have installed its owner
 	}
+	if len(r.Chain) > 0 && c.cfg.TakeChain != nil {
+		c.cfg.TakeChain(r.Chain)
+	}
+	c.admitted(r, acks)
 	return r.More, false
 }
 
-// platformRevoked says whether a list that is in force by now names the platform or who certified it.
-func (c *Client) platformRevoked() bool {
-	for _, der := range c.cfg.Platform.Credential().Chain {
+// admitted goes on with another side, if the reply brings a new admission. What the old key acknowledged would not be understood under a new
+// one: those orders come again.
+func (c *Client) admitted(r Reply, acks *[][]byte) {
+	if len(r.Admission) == 0 || c.cfg.TakeAdmission == nil {
+		return
+	}
+	next := c.cfg.TakeAdmission(r.Admission)
+	if next == nil {
+		return
+	}
+	if !next.Self.SigningKey().Equal(c.side.Self.SigningKey()) {
+		*acks = nil
+	}
+	c.side.Peer.Wipe()
+	c.side = *next
+	c.Ask() // so that the platform hears of it
+}
+
+// obey applies an order and adds its acknowledgement, if there is one to make. It reports whether the next order may follow.
+func (c *Client) obey(ctx context.Context, b []byte, acks *[][]byte) bool {
+	o, err := OpenOrder(b, c.side.Platform)
+	if err == nil && (o.To != c.id || o.PlatformBinding != c.cfg.Binding) {
+		err = fmt.Errorf("%w: order to %s", ErrForeign, o.To)
+	}
+	if err != nil {
+		// Not even a number can be trusted here, so there is nothing to acknowledge.
+		c.log.Error("order of the platform", "err", err)
+		return true
+	}
+	result := AckDone
+	switch err := c.cfg.Apply(ctx, o); {
+	case errors.Is(err, ErrOrderRefused) || errors.Is(err, ErrEvidence):
+		c.log.Error("order refused", "op", o.Op, "device", o.Device, "number", o.Number, "err", err)
+		result = AckRefused
+	case errors.Is(err, ErrOrderSuperseded):
+		result = AckSuperseded
+	case err != nil:
+		c.log.Error("order not applied, will be tried again", "op", o.Op, "device", o.Device, "number", o.Number, "err", err)
+		return false
+	}
+	ack, err := AckOf(c.id, o.Number, b, result).Sign(c.side.Signer)
+	if err != nil {
+		c.log.Error("acknowledge order", "number", o.Number, "err", err)
+		return false
+	}
+	*acks = append(*acks, ack)
+	return true
+}
+
+// platformLapsed says why the platform is not to be believed: its certificate is over, or a list that is in force by now names it or who
+// certified it.
+func (c *Client) platformLapsed() error {
+	if end := c.side.Platform.NotAfter(); c.cfg.Verifier.Now().After(end) {
+		return fmt.Errorf("%w: its certificate ended %s", identity.ErrExpired, end.UTC().Format(time.RFC3339))
+	}
+	for _, der := range c.side.Platform.Credential().Chain {
 		if cert, err := x509.ParseCertificate(der); err != nil || c.cfg.Verifier.Revoked(cert) {
-			return true
+			return identity.ErrRevoked
 		}
 	}
-	return false
+	return nil
 }
 
 func (c *Client) takeCRL(der []byte) error {

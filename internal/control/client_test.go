@@ -35,6 +35,8 @@ type wires struct {
 	applied []control.Order
 	apply   func(control.Order) error
 	crls    int
+
+	renewal renewal
 }
 
 func connect(t *testing.T, w *controltest.World, self controltest.Party, poll time.Duration) *wires {
@@ -64,6 +66,9 @@ func (l *wires) open(admission []byte, poll time.Duration) {
 			return nil
 		},
 		KeepCRL: func([]byte) error { l.crls++; return nil },
+
+		CSR: l.renewal.ask, TakeChain: l.renewal.takeChain, Credential: l.renewal.own,
+		PeerGeneration: l.renewal.held, TakePeer: l.renewal.takePeer, TakeAdmission: l.renewal.takeAdmission,
 	})
 	require.NoError(t, err)
 }

@@ -8,6 +8,7 @@
 //	registrar ──Registration──▶ platform ──Admission──▶ device       once, at initial commissioning
 //	application gateway ──Message(Request)──▶ platform ──Reply(Result)──▶
 //	gateway   ──Message(Acks)──▶ platform ──Reply(Orders, CRL)──▶ gateway
+//	gateway   ──Message(CSR, Credential)──▶ platform ──Reply(Chain, Admission, PeerCredential)──▶ gateway      renewal
 //
 // What INIT proves alone is open to whoever holds the platform's agreement key. Therefore requests, orders and
 // acknowledgements carry signatures of their own, and an order that destroys carries [Evidence] that is signed by the

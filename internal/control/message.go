@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/semio-iot/semio/identity"
 )
 
 // Nudge is what the platform publishes to a peer that should ask: one byte that no record of package e2e begins with.
@@ -24,13 +26,19 @@ const (
 // Message is what the INIT of a gateway carries to the platform. Encoding, behind the version:
 //
 //	count u8, then LP24 each: signed acknowledgements ‖ number of the newest revocation list held u64 ‖ LP24 signed request or empty ‖
-//	number of the prekey held u32 ‖ LP24 prekey bundle or empty
+//	number of the prekey held u32 ‖ LP24 prekey bundle or empty ‖
+//	LP24 certificate request or empty ‖ LP24 credential or empty ‖ generation of the application's endorsement held u32
 type Message struct {
 	Acks         [][]byte // at most 16
 	CRLNumber    uint64   // 0: none
 	Request      *SignedRequest
 	PrekeyNumber uint32 // device: of the application's prekey that it has, 0: none
 	Prekey       []byte // application: its newest one, for its devices; an e2e.Prekey bundle
+
+	// Renewal. Like prekeys these are no orders: they may come again, and prove themselves by the authority's signature.
+	CSR            []byte              // asks for a new certificate; PKCS #10, for the sender's own name
+	Credential     identity.Credential // the sender's own new one, of a higher generation; zero: none
+	PeerGeneration uint32              // device: of its application's endorsement, 0: none
 }
 
 // Marshal encodes the message.
@@ -51,6 +59,12 @@ func (m Message) Marshal() ([]byte, error) {
 	b.lp24(req)
 	b.AddUint32(m.PrekeyNumber)
 	b.lp24(m.Prekey)
+	if len(m.CSR) > identity.MaxCSR {
+		return nil, fmt.Errorf("control: certificate request of %d bytes, at most %d fit", len(m.CSR), identity.MaxCSR)
+	}
+	b.lp24(m.CSR)
+	b.credential(m.Credential)
+	b.AddUint32(m.PeerGeneration)
 	return b.Bytes()
 }
 
@@ -60,6 +74,9 @@ func ParseMessage(b []byte) (Message, error) {
 	m := Message{Acks: p.list(maxAcks), CRLNumber: p.u64()}
 	req := p.lp24()
 	m.PrekeyNumber, m.Prekey = p.u32(), p.lp24()
+	m.CSR = p.lp24()
+	p.bad = p.bad || len(m.CSR) > identity.MaxCSR
+	m.Credential, m.PeerGeneration = p.credential(true), p.u32()
 	if err := p.done("message to the platform"); err != nil {
 		return Message{}, err
 	}
@@ -76,7 +93,8 @@ func ParseMessage(b []byte) (Message, error) {
 // Reply is what the RESP of the platform carries. Encoding, behind the version:
 //
 //	time u64 (Unix milliseconds) ‖ count u8, then LP24 each: signed orders ‖ more u8 ‖ LP24 revocation list or empty ‖
-//	present u8, then request ID 16 ‖ code u8 ‖ LP8 text ‖ revision u64 (nothing of it if not present) ‖ LP24 prekey bundle or empty
+//	present u8, then request ID 16 ‖ code u8 ‖ LP8 text ‖ revision u64 (nothing of it if not present) ‖ LP24 prekey bundle or empty ‖
+//	count u8, then LP24 each: certificates ‖ LP24 admission or empty ‖ LP24 credential or empty
 type Reply struct {
 	Time   time.Time // millisecond precision
 	Orders [][]byte  // signed, in sequence, at most 16
@@ -84,6 +102,10 @@ type Reply struct {
 	CRL    []byte    // DER, where the peer's list is older
 	Result *Result   // of the request that the message carried
 	Prekey []byte    // device: the newest one of its application, where it has another or none
+
+	Chain          [][]byte            // answer to a certificate request: leaf first, without the root
+	Admission      []byte              // anew: the peer's own or the platform's credential is another than that of the last one
+	PeerCredential identity.Credential // device: its application's, where it has one of a lower generation; zero: none
 }
 
 // Marshal encodes the reply.
@@ -104,6 +126,12 @@ func (r Reply) Marshal() ([]byte, error) {
 		b.AddUint64(r.Result.Revision)
 	}
 	b.lp24(r.Prekey)
+	if len(r.Chain) > identity.MaxChain {
+		return nil, fmt.Errorf("control: chain of %d certificates, at most %d fit", len(r.Chain), identity.MaxChain)
+	}
+	b.list(r.Chain)
+	b.lp24(r.Admission)
+	b.credential(r.PeerCredential)
 	return b.Bytes()
 }
 
@@ -123,6 +151,7 @@ func ParseReply(b []byte) (Reply, error) {
 		r.Result.Revision = p.u64()
 	}
 	r.Prekey = p.lp24()
+	r.Chain, r.Admission, r.PeerCredential = p.list(identity.MaxChain), p.lp24(), p.credential(true)
 	if err := p.done("reply of the platform"); err != nil {
 		return Reply{}, err
 	}

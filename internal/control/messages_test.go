@@ -326,6 +326,7 @@ func TestMessageAndReply(t *testing.T) {
 		{CRLNumber: 9, Acks: [][]byte{{1}, {2, 3}}},
 		{Request: &req, Acks: make([][]byte, 0)},
 		{PrekeyNumber: 7, Prekey: []byte{1, 2}},
+		{CSR: []byte{3}, Credential: c.device.Credential, PeerGeneration: 1 << 31},
 	} {
 		b, err := m.Marshal()
 		require.NoError(t, err)
@@ -339,13 +340,20 @@ func TestMessageAndReply(t *testing.T) {
 			require.ErrorIs(t, err, control.ErrMalformed)
 		}
 	}
-	_, err := control.Message{Acks: make([][]byte, 17)}.Marshal()
-	require.Error(t, err)
+	for _, m := range []control.Message{
+		{Acks: make([][]byte, 17)},
+		{CSR: make([]byte, identity.MaxCSR+1)},
+		{Credential: identity.Credential{Chain: [][]byte{nil}}},
+	} {
+		_, err := m.Marshal()
+		require.Error(t, err)
+	}
 
 	now := time.UnixMilli(1_800_000_000_123).UTC()
 	for _, r := range []control.Reply{
 		{Time: now},
 		{Time: now, Prekey: []byte{1, 2}},
+		{Time: now, Chain: [][]byte{{1}, {2, 3}}, Admission: []byte{4}, PeerCredential: c.app.Credential},
 		{Time: now, Orders: [][]byte{{1}}, More: true, CRL: []byte{4}, Result: &control.Result{Request: control.NewRequestID(), Code: control.CodeRetired, Text: "gone", Revision: 4}},
 	} {
 		b, err := r.Marshal()
@@ -358,6 +366,8 @@ func TestMessageAndReply(t *testing.T) {
 			require.ErrorIs(t, err, control.ErrMalformed)
 		}
 	}
+	_, err := control.Reply{Chain: make([][]byte, identity.MaxChain+1)}.Marshal()
+	require.Error(t, err)
 	require.True(t, control.IsNudge(control.Nudge()))
 	require.False(t, control.IsNudge(nil))
 }
@@ -386,7 +396,9 @@ func FuzzMessages(f *testing.F) {
 	seed := func(b []byte, err error) { require.NoError(f, err); f.Add(b) }
 	seed(req.Marshal())
 	seed(control.Message{Request: &req, Acks: [][]byte{{1}}}.Marshal())
+	seed(control.Message{CSR: []byte{1}, Credential: c.device.Credential, PeerGeneration: 1}.Marshal())
 	seed(control.Reply{Time: time.UnixMilli(1), Orders: [][]byte{{1}}, Result: &control.Result{}}.Marshal())
+	seed(control.Reply{Time: time.UnixMilli(1), Chain: [][]byte{{1}}, Admission: []byte{1}, PeerCredential: c.app.Credential}.Marshal())
 	seed(control.Evidence{Request: &req}.Marshal())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		// What parses has one encoding.

@@ -26,6 +26,7 @@ type Channel struct {
 
 	mu         sync.Mutex // guards the rest; held for no I/O and no foreign code
 	core       core
+	peer       Peer
 	closed     bool
 	wiped      bool
 	running    bool
@@ -51,7 +52,7 @@ func Open(cfg Config) (*Channel, error) {
 	now := cfg.Now()
 	rng := rand.New(rand.NewPCG(seed, 0))
 	c := &Channel{
-		cfg:  cfg,
+		cfg: cfg, peer: cfg.Peer,
 		wake: make(chan struct{}, 1), quit: make(chan struct{}), slot: make(chan struct{}, 1),
 		core: core{
 			timing: cfg.Timing, rng: rng, clock: clock{start: now},
@@ -317,6 +318,30 @@ func (c *Channel) LinkDown() {
 	c.poke()
 }
 
+// Turn goes on with another peer of the same binding, because one side of it has a new credential, and wipes the one before. Its sessions
+// end with it; what was under way in them, calls included, is sent again in the next one.
+func (c *Channel) Turn(p Peer) {
+	now := c.cfg.Now()
+	c.mu.Lock()
+	old := c.peer
+	c.peer, c.earlySeq = p, 0
+	c.core.turned(now)
+	wiped := c.wiped
+	c.mu.Unlock()
+	old.Wipe()
+	if wiped {
+		p.Wipe()
+	}
+	c.poke()
+}
+
+// with returns the peer of now.
+func (c *Channel) with() Peer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.peer
+}
+
 // Stats returns the counters.
 func (c *Channel) Stats() Stats {
 	var s Stats
@@ -336,11 +361,12 @@ func (c *Channel) Wipe() {
 	c.mu.Lock()
 	c.wiped = true
 	c.core.wipe()
+	peer := c.peer
 	c.mu.Unlock()
 	c.inMu.Lock()
 	c.records = nil
 	c.inMu.Unlock()
-	c.cfg.Peer.Wipe()
+	peer.Wipe()
 }
 
 func (c *Channel) close() {

@@ -81,7 +81,7 @@ type Timing struct {
 
 // Config of a channel. The fields said to be required must be set.
 type Config struct {
-	Peer  Peer  // required: an *e2e.Peer of this binding, used by this channel only
+	Peer  Peer  // required: an *e2e.Peer of this binding, used by this channel only; Turn puts another in its place
 	Store Store // required
 
 	// Publish sends a record to the other side: required. It blocks until the broker acknowledged it; records are published one

@@ -153,6 +153,16 @@ func (k *core) switched(now time.Time, s e2e.SessionID, early uint64) {
 	k.in.owe(now)
 }
 
+// turned forgets the session: there is another peer, which has none. Where there was one, the other side waits for the next.
+func (k *core) turned(now time.Time) {
+	k.session = e2e.SessionID{}
+	k.stray = k.stray || k.ready
+	k.ready, k.spent, k.renew, k.silence = false, false, false, 0
+	k.control = nil
+	k.pace.resends = 0
+	k.pace.hasten(now)
+}
+
 // sessionState brings in what the peer says of itself.
 func (k *core) sessionState(ready, renew bool) {
 	if !ready {

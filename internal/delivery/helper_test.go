@@ -228,16 +228,7 @@ func newPair(t testing.TB, net *network, config func(*delivery.Config)) (dev, ap
 	return dev, app
 }
 
-func (s *side) peer() *e2e.Peer {
-	p, err := parties()
-	require.NoError(s.t, err)
-	peer, err := e2e.NewPeer(e2e.Config{
-		Self: p[s.index].verified, Key: p[s.index].key, Remote: p[1-s.index].verified,
-		Binding: e2e.BindingID{7}, Epochs: s.epochs,
-	})
-	require.NoError(s.t, err)
-	return peer
-}
+func (s *side) peer() *e2e.Peer { return s.peerOf(0) }
 
 // start boots the side: a new peer without sessions, the channel from the store.
 func (s *side) start() *delivery.Channel {

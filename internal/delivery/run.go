@@ -60,10 +60,14 @@ func (r *runner) step() time.Duration {
 	}
 	r.remove()
 
-	now := r.cfg.Now()
-	ready, pending, renew := r.cfg.Peer.Ready(), r.cfg.Peer.Pending(), r.cfg.Peer.RenewDue(now)
-	mayEarly := r.cfg.EarlyData && r.cfg.Peer.EarlyDataReady(now)
+	now, peer := r.cfg.Now(), r.with()
+	ready, pending, renew := peer.Ready(), peer.Pending(), peer.RenewDue(now)
+	mayEarly := r.cfg.EarlyData && peer.EarlyDataReady(now)
 	r.mu.Lock()
+	if r.peer != peer {
+		r.mu.Unlock()
+		return 0 // what was said is of one that is no more
+	}
 	k := &r.core
 	k.sessionState(ready, renew)
 	k.tick(now)
@@ -77,7 +81,7 @@ func (r *runner) step() time.Duration {
 	}
 	r.mu.Unlock()
 	if act == actInitiate {
-		r.initiate(now, early)
+		r.initiate(now, peer, early)
 	}
 
 	r.mu.Lock()
@@ -118,15 +122,18 @@ func (k *core) addControl(record []byte) {
 	k.control = append(k.control, record)
 }
 
-func (r *runner) initiate(now time.Time, early Frame) {
+func (r *runner) initiate(now time.Time, peer Peer, early Frame) {
 	var payload []byte
 	if early.Seq != 0 {
 		payload = early.Append(nil) // low is its own number: it is the oldest
 		defer clear(payload)
 	}
-	init, err := r.cfg.Peer.Initiate(now, payload)
+	init, err := peer.Initiate(now, payload)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.peer != peer {
+		return
+	}
 	if err != nil {
 		r.core.stats.StoreErrors++
 		r.cfg.Logger.Warn("delivery: start session", "err", err)
@@ -139,7 +146,8 @@ func (r *runner) initiate(now time.Time, early Frame) {
 
 func (r *runner) receive(record []byte) {
 	now := r.cfg.Now()
-	ev, err := r.cfg.Peer.Receive(now, record)
+	peer := r.with()
+	ev, err := peer.Receive(now, record)
 	typ, terr := e2e.TypeOf(record)
 	if err != nil {
 		if !errors.Is(err, e2e.ErrUnauthentic) && !errors.Is(err, e2e.ErrReplay) {
@@ -170,7 +178,7 @@ func (r *runner) receive(record []byte) {
 	if ev.Kind == e2e.KindChallenged {
 		r.earlySeq = 0 // the new INIT has none; the outbox still has the event
 	}
-	if ev.Switched {
+	if ev.Switched && r.peer == peer {
 		// Only an initiator's own early data is known to have arrived.
 		seq := uint64(0)
 		if typ == e2e.TypeResp {
@@ -240,7 +248,7 @@ func (r *runner) publish() {
 		record := it.record
 		if record == nil {
 			var err error
-			record, err = r.cfg.Peer.Seal(now, nil, it.frame)
+			record, err = r.with().Seal(now, nil, it.frame)
 			clear(it.frame)
 			r.mu.Lock()
 			if err != nil {

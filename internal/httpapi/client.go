@@ -19,7 +19,8 @@ import (
 
 // Client asks one server.
 type Client struct {
-	// Patience is how long a server that cannot be reached is tried again; zero: not at all. What it refuses is final.
+	// Patience is how long a server that cannot be reached, or says that it has too much to do, is tried again; zero: not at all. What
+	// else it refuses is final.
 	Patience time.Duration
 
 	base  string
@@ -106,7 +107,10 @@ func away(err error) bool {
 	var op *net.OpError
 	var dns *net.DNSError
 	var late net.Error
+	var refused *Error
 	switch {
+	case errors.As(err, &refused):
+		return refused.Status == http.StatusTooManyRequests
 	case errors.Is(err, ErrUnauthenticated):
 		return false
 	case errors.As(err, &dns):

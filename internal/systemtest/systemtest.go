@@ -37,6 +37,8 @@ type System struct {
 
 	t         testing.TB
 	registrar Party
+	self      platform.Config // of the platform, but for its broker
+	halt      func()          // the platform
 
 	mu      sync.Mutex // guards secrets
 	secrets map[string][]byte
@@ -53,10 +55,17 @@ type Party struct {
 // New makes the authority and a registrar.
 func New(t testing.TB) *System {
 	t.Helper()
+	return NewWith(t, ca.Config{})
+}
+
+// NewWith is New with validities or a clock of the authority.
+func NewWith(t testing.TB, cfg ca.Config) *System {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	s := &System{t: t, secrets: map[string][]byte{}}
-	s.Authority, err = ca.New(ca.Config{Name: "Test CA", Signer: key, Store: new(ca.MemStore)})
+	cfg.Name, cfg.Signer, cfg.Store = "Test CA", key, new(ca.MemStore)
+	s.Authority, err = ca.New(cfg)
 	require.NoError(t, err)
 	s.Roots = []*x509.Certificate{s.Authority.Certificate()}
 	s.registrar = s.Party("R-FACTORY")
@@ -105,20 +114,39 @@ const PlatformName = "P-SEMIO"
 func (s *System) StartPlatform(configure func(*platform.Config)) {
 	s.t.Helper()
 	me := s.Party(PlatformName)
-	cfg := platform.Config{
+	s.self = platform.Config{
 		Credential: me.Credential, Signer: me.Signer, Key: me.Key, Roots: s.Roots, Store: platform.NewMemStore(),
-		Revoker: revoker{s.Authority},
+		Revoker: authority{s.Authority}, Renewer: authority{s.Authority},
 	}
+	s.openPlatform(configure)
+}
+
+// RestartPlatform ends the platform and starts it again, the same with the same store, unless configure says otherwise.
+func (s *System) RestartPlatform(configure func(*platform.Config)) {
+	s.t.Helper()
+	s.halt()
+	s.openPlatform(configure)
+}
+
+func (s *System) openPlatform(configure func(*platform.Config)) {
+	s.t.Helper()
+	cfg := s.self
 	configure(&cfg)
 	var err error
 	s.Platform, err = platform.Open(s.t.Context(), cfg)
 	require.NoError(s.t, err)
-	s.Live(s.Platform.Run)
+	s.halt, _ = s.Live(s.Platform.Run)
 }
 
-type revoker struct{ a *ca.Authority }
+// authority is whom the platform asks.
+type authority struct{ *ca.Authority }
 
-func (r revoker) Revoke(_ context.Context, id identity.ID) ([]byte, error) { return r.a.Revoke(id) }
+func (a authority) Revoke(_ context.Context, id identity.ID) ([]byte, error) {
+	return a.Authority.Revoke(id)
+}
+func (a authority) Renew(_ context.Context, csr []byte) ([][]byte, error) {
+	return a.Authority.Renew(csr)
+}
 
 // Live runs a party until stop is called or the test ends. outcome is what run returned, once it has.
 func (s *System) Live(run func(context.Context) error) (stop func(), outcome <-chan error) {

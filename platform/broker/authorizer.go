@@ -25,3 +25,14 @@ type Authorizer interface {
 	// Allow reports whether id may. topic is a filter for [ActionSubscribe], otherwise without wildcards.
 	Allow(id identity.ID, clientID string, a Action, topic string) bool
 }
+
+// RenewalAuthorizer is what an [Authorizer] may be besides. Then a client gets in whose certificate is over, or whose CA has been revoked, if it
+// was good before and is the very one that the authorizer knows: to have it renewed. The platform's Service is one.
+type RenewalAuthorizer interface {
+	// AuthenticateLapsed goes in the place of Authenticate. certificate is the SHA-256 of the client's, in DER. It is asked in the TLS
+	// handshake and again at CONNECT.
+	AuthenticateLapsed(id identity.ID, clientID string, certificate [32]byte) error
+
+	// AllowLapsed goes in the place of Allow.
+	AllowLapsed(id identity.ID, clientID string, a Action, topic string) bool
+}

@@ -26,7 +26,7 @@ type Config struct {
 	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 
 	Verifier   *identity.Verifier // of client certificates, revocation included
-	Authorizer Authorizer
+	Authorizer Authorizer         // perhaps a RenewalAuthorizer too
 
 	Listen   string       // TCP address: "127.0.0.1:0"
 	Listener net.Listener // instead of Listen: already open, for example passed by the init system; below TLS
@@ -253,10 +253,7 @@ func (b *Broker) handshake(raw net.Conn) *conn {
 
 	c := newConn(raw, b)
 	cfg := b.tls.Clone()
-	cfg.VerifyConnection = func(cs tls.ConnectionState) (err error) {
-		c.id, c.instance, err = b.cfg.Verifier.VerifyClient(cs.PeerCertificates)
-		return err
-	}
+	cfg.VerifyConnection = func(cs tls.ConnectionState) error { return b.identify(c, cs.PeerCertificates) }
 	c.tls = tls.Server(raw, cfg)
 	if err := c.tls.Handshake(); err != nil {
 		b.stats.refused.Add(1)
@@ -279,6 +276,7 @@ func (b *Broker) handshake(raw net.Conn) *conn {
 // see bytes of clients before anybody else.
 func (b *Broker) serve(c *conn) {
 	defer b.leave(c)
+	defer b.endInTime(c)()
 	defer func() {
 		if p := recover(); p != nil {
 			b.stats.panics.Add(1)

@@ -31,6 +31,8 @@ type conn struct {
 	tls      *tls.Conn
 	id       identity.ID
 	instance string        // of the certificate
+	until    time.Time     // end of the certificate's validity
+	lapsed   *lapsedClient // not nil: the certificate is not good any more
 	ended    chan struct{} // closed when nothing of the connection is left
 
 	evicted atomic.Bool

@@ -36,6 +36,7 @@ type world struct {
 	ca       *ca.Authority
 	verifier *identity.Verifier
 	rules    *rules
+	serving  *identity.Verifier // the broker's, verifier unless an option says otherwise
 	broker   *broker.Broker
 	log      *logBuffer
 	stop     func()
@@ -78,7 +79,7 @@ func newWorld(t testing.TB, opts ...option) *world {
 	}
 	b, err := broker.New(cfg)
 	require.NoError(t, err)
-	w.broker = b
+	w.broker, w.serving = b, cfg.Verifier
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- b.Run(ctx) }()
@@ -319,8 +320,17 @@ func (c *client) disconnected() byte {
 	}
 }
 
+// linkOf is a link that gives up at the first refusal.
+func (w *world) linkOf(cert tls.Certificate, clientID string) *mqttlink.Link {
+	return w.link("", clientID, func(c *mqttlink.Config) { c.TLS, c.Patience = w.clientTLS(cert), -1 })
+}
+
 func (w *world) link(name, clientID string, opts ...func(*mqttlink.Config)) *mqttlink.Link {
-	cfg := mqttlink.Config{Broker: w.broker.URL(), TLS: w.clientTLS(w.cert(name)), ClientID: clientID,
+	var cert tls.Certificate
+	if name != "" {
+		cert = w.cert(name)
+	}
+	cfg := mqttlink.Config{Broker: w.broker.URL(), TLS: w.clientTLS(cert), ClientID: clientID,
 		MinBackoff: 10 * time.Millisecond, MaxBackoff: 100 * time.Millisecond}
 	for _, o := range opts {
 		o(&cfg)

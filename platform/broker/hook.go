@@ -65,7 +65,7 @@ func (h *hook) connect(c *conn, cl *mqtt.Client, pk packets.Packet) (packets.Cod
 	if err := h.b.claim(c, clientID); err != nil {
 		return packets.ErrServerBusy, err
 	}
-	if err := h.b.cfg.Authorizer.Authenticate(c.id, clientID); err != nil {
+	if err := h.b.authenticate(c, clientID); err != nil {
 		return packets.ErrNotAuthorized, err
 	}
 	if pk.Connect.WillFlag {
@@ -128,7 +128,7 @@ func (h *hook) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
 
 func (h *hook) allow(c *conn, clientID string, a Action, topic string) bool {
 	ok := topic != "" && topic[0] != '$' && !c.evicted.Load() && (a == ActionSubscribe || !strings.ContainsAny(topic, "+#")) &&
-		h.b.cfg.Authorizer.Allow(c.id, clientID, a, topic)
+		h.b.allows(c, clientID, a, topic)
 	if !ok {
 		h.b.stats.denied.Add(1)
 		h.b.cfg.Logger.Debug("not allowed", "id", c.id, "client", clientID, "action", a.String(), "topic", topic)

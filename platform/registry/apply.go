@@ -17,7 +17,11 @@ func Apply(s State, e Event) (State, Effects, error) {
 	case Register:
 		err = c.register(e)
 	case AdmitApplication:
-		err = c.admit(e.Application)
+		err = c.admit(e)
+	case Offered:
+		err = c.offered(e)
+	case Renewed:
+		err = c.renewed(e)
 	case Connect:
 		err = c.connect(e)
 	case Disconnect:
@@ -62,8 +66,8 @@ func (c *change) register(e Register) error {
 		return nil
 	}
 	d = Device{
-		ID: d.ID, Credential: d.Credential, CertificateHash: d.CertificateHash, PlatformBinding: d.PlatformBinding, ClaimKey: d.ClaimKey,
-		Status: Registered,
+		ID: d.ID, Credential: d.Credential, CertificateHash: d.CertificateHash, Generation: d.Generation, PlatformBinding: d.PlatformBinding,
+		ClaimKey: d.ClaimKey, Status: Registered,
 	}
 	c.step(&d)
 	c.put(d)
@@ -71,8 +75,9 @@ func (c *change) register(e Register) error {
 	return nil
 }
 
-func (c *change) admit(a Application) error {
-	if a.ID.IsZero() || a.PlatformBinding.IsZero() || len(a.Credential.Chain) == 0 || a.CertificateHash == [32]byte{} {
+func (c *change) admit(e AdmitApplication) error {
+	a := e.Application
+	if e.Evidence == [32]byte{} || a.ID.IsZero() || a.PlatformBinding.IsZero() || len(a.Credential.Chain) == 0 || a.CertificateHash == [32]byte{} {
 		return fmt.Errorf("admit application: %w", ErrInvalid)
 	}
 	if old, ok := c.s.Application(a.ID); ok {
@@ -84,9 +89,14 @@ func (c *change) admit(a Application) error {
 		}
 		return nil
 	}
-	a = Application{ID: a.ID, Credential: a.Credential, CertificateHash: a.CertificateHash, PlatformBinding: a.PlatformBinding, Revision: 1}
+	a = Application{
+		ID: a.ID, Credential: a.Credential, CertificateHash: a.CertificateHash, Generation: a.Generation, PlatformBinding: a.PlatformBinding,
+		Revision: 1,
+	}
 	c.putApp(a)
-	c.effects.Audit = append(c.effects.Audit, Entry{Kind: KindAdmitted, App: a.ID, Revision: a.Revision})
+	c.effects.Audit = append(c.effects.Audit, Entry{
+		Kind: KindAdmitted, App: a.ID, Revision: a.Revision, Evidence: Evidence{EvidenceCredential, e.Evidence},
+	})
 	return nil
 }
 

@@ -21,22 +21,19 @@ const (
 
 // Marshal returns the storage form of the record. Integers are big-endian, LP8 and LP16 byte strings behind their length:
 //
-//	version u8 = 1 ‖ 'D' ‖ LP8 ID ‖ LP16 credential ‖ certificate hash 32 ‖ platform binding 16 ‖ LP8 claim key ‖ status u8 ‖
-//	LP8 application ‖ binding 16 ‖ listed u8 ‖ life cycle u64 ‖ revision u64 ‖ last request 16 ‖ last order u64 ‖
-//	n u16 ‖ n x (number u64 ‖ LP8 to ‖ op u8 ‖ life cycle u64 ‖ binding 16 ‖ LP8 peer ‖ evidence kind u8 ‖ evidence hash 32 ‖ sent u8)
+//	version u8 = 1 ‖ 'D' ‖ LP8 ID ‖ LP16 credential ‖ certificate hash 32 ‖ generation u32 ‖
+//	LP16 next credential or empty ‖ its certificate hash 32 ‖ its generation u32 ‖ platform binding 16 ‖ LP8 claim key ‖ status u8 ‖ LP8 application ‖ binding 16 ‖ listed u8 ‖ life cycle u64 ‖ revision u64 ‖ last request 16 ‖ last order u64 ‖
+//	n u16 ‖ n x (number u64 ‖ LP8 to ‖ op u8 ‖ life cycle u64 ‖ binding 16 ‖ LP8 peer ‖ evidence kind u8 ‖ evidence hash 32 ‖ again u8 ‖
+//	sent u8)
 func (d Device) Marshal() ([]byte, error) {
 	if len(d.Orders) > maxOrders {
 		return nil, fmt.Errorf("marshal record of %s: %d orders, at most %d fit", d.ID, len(d.Orders), maxOrders)
 	}
-	cred, err := d.Credential.Marshal()
-	if err != nil {
-		return nil, fmt.Errorf("marshal record of %s: %w", d.ID, err)
-	}
 	var b cryptobyte.Builder
 	b.AddBytes([]byte{recordVersion, 'D'})
 	addID(&b, d.ID.ID)
-	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(cred) })
-	b.AddBytes(d.CertificateHash[:])
+	addSuccessor(&b, d.inUse(), false)
+	addSuccessor(&b, d.Next, true)
 	b.AddBytes(d.PlatformBinding[:])
 	b.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(d.ClaimKey) })
 	b.AddUint8(uint8(d.Status))
@@ -57,6 +54,7 @@ func (d Device) Marshal() ([]byte, error) {
 		addID(&b, o.Peer)
 		b.AddUint8(uint8(o.Evidence.Kind))
 		b.AddBytes(o.Evidence.Hash[:])
+		addBool(&b, o.Again)
 		addBool(&b, o.Sent)
 	}
 	return b.Bytes()
@@ -70,8 +68,9 @@ func ParseDevice(raw []byte) (Device, error) {
 	var ok bool
 	d.ID, ok = r.id(false).Device()
 	r.need(ok)
-	d.Credential = r.credential()
-	r.array(d.CertificateHash[:])
+	n := r.successor(false)
+	d.Credential, d.CertificateHash, d.Generation = n.Credential, n.CertificateHash, n.Generation
+	d.Next = r.successor(true)
 	r.array(d.PlatformBinding[:])
 	if d.ClaimKey = r.lp8(); d.ClaimKey != nil {
 		r.need(len(d.ClaimKey) == claimKeySize)
@@ -89,16 +88,16 @@ func ParseDevice(raw []byte) (Device, error) {
 	d.Lifecycle, d.Revision = r.u64(), r.u64()
 	r.array(d.LastRequest[:])
 	d.LastOrder = r.u64()
-	n := int(r.u16())
-	r.need(n <= maxOrders)
-	for i := 0; i < n && !r.bad; i++ {
+	orders := int(r.u16())
+	r.need(orders <= maxOrders)
+	for i := 0; i < orders && !r.bad; i++ {
 		o := Order{Number: r.u64(), To: r.id(false), Op: OrderOp(r.u8()), Lifecycle: r.u64()}
 		r.array(o.Binding[:])
 		o.Peer = r.id(true)
 		o.Evidence.Kind = EvidenceKind(r.u8())
 		r.array(o.Evidence.Hash[:])
-		o.Sent = r.flag()
-		r.need(o.Op >= Install && o.Op <= Wipe && o.Evidence.Kind <= EvidenceCRL)
+		o.Again, o.Sent = r.flag(), r.flag()
+		r.need((!o.Again || o.Op == Install) && o.Op >= Install && o.Op <= Wipe && o.Evidence.Kind <= EvidenceCRL)
 		d.Orders = append(d.Orders, o)
 	}
 	if !r.done() {
@@ -109,18 +108,14 @@ func ParseDevice(raw []byte) (Device, error) {
 
 // Marshal returns the storage form of the record:
 //
-//	version u8 = 1 ‖ 'A' ‖ LP8 ID ‖ LP16 credential ‖ certificate hash 32 ‖ platform binding 16 ‖ revoked u8 ‖ revision u64 ‖
-//	last order u64
+//	version u8 = 1 ‖ 'A' ‖ LP8 ID ‖ LP16 credential ‖ certificate hash 32 ‖ generation u32 ‖
+//	LP16 next credential or empty ‖ its certificate hash 32 ‖ its generation u32 ‖ platform binding 16 ‖ revoked u8 ‖ revision u64 ‖ last order u64
 func (a Application) Marshal() ([]byte, error) {
-	cred, err := a.Credential.Marshal()
-	if err != nil {
-		return nil, fmt.Errorf("marshal record of %s: %w", a.ID, err)
-	}
 	var b cryptobyte.Builder
 	b.AddBytes([]byte{recordVersion, 'A'})
 	addID(&b, a.ID.ID)
-	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(cred) })
-	b.AddBytes(a.CertificateHash[:])
+	addSuccessor(&b, a.inUse(), false)
+	addSuccessor(&b, a.Next, true)
 	b.AddBytes(a.PlatformBinding[:])
 	addBool(&b, a.Revoked)
 	b.AddUint64(a.Revision)
@@ -136,8 +131,9 @@ func ParseApplication(raw []byte) (Application, error) {
 	var ok bool
 	a.ID, ok = r.id(false).App()
 	r.need(ok)
-	a.Credential = r.credential()
-	r.array(a.CertificateHash[:])
+	n := r.successor(false)
+	a.Credential, a.CertificateHash, a.Generation = n.Credential, n.CertificateHash, n.Generation
+	a.Next = r.successor(true)
 	r.array(a.PlatformBinding[:])
 	a.Revoked = r.flag()
 	a.Revision, a.LastOrder = r.u64(), r.u64()
@@ -149,6 +145,21 @@ func ParseApplication(raw []byte) (Application, error) {
 
 func addID(b *cryptobyte.Builder, id identity.ID) {
 	b.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(id.String())) })
+}
+
+// addSuccessor adds a credential with what is known of it; an optional one may be none.
+func addSuccessor(b *cryptobyte.Builder, n Successor, optional bool) {
+	var cred []byte
+	if !optional || !n.IsZero() {
+		var err error
+		if cred, err = n.Credential.Marshal(); err != nil {
+			b.SetError(err)
+			return
+		}
+	}
+	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(cred) })
+	b.AddBytes(n.CertificateHash[:])
+	b.AddUint32(n.Generation)
 }
 
 func addBool(b *cryptobyte.Builder, v bool) {
@@ -176,6 +187,7 @@ func (r *reader) header(kind uint8) {
 
 func (r *reader) u8() (v uint8)   { r.need(r.s.ReadUint8(&v)); return v }
 func (r *reader) u16() (v uint16) { r.need(r.s.ReadUint16(&v)); return v }
+func (r *reader) u32() (v uint32) { r.need(r.s.ReadUint32(&v)); return v }
 func (r *reader) u64() (v uint64) { r.need(r.s.ReadUint64(&v)); return v }
 
 func (r *reader) array(dst []byte) { r.need(r.s.CopyBytes(dst)) }
@@ -205,10 +217,20 @@ func (r *reader) id(optional bool) identity.ID {
 	return id
 }
 
-func (r *reader) credential() identity.Credential {
+// successor is the inverse of addSuccessor.
+func (r *reader) successor(optional bool) (n Successor) {
 	var v cryptobyte.String
 	r.need(r.s.ReadUint16LengthPrefixed(&v))
-	c, err := identity.ParseCredential(v)
-	r.need(err == nil)
-	return c
+	none := optional && len(v) == 0
+	if !none {
+		var err error
+		n.Credential, err = identity.ParseCredential(v)
+		r.need(err == nil)
+	}
+	r.array(n.CertificateHash[:])
+	n.Generation = r.u32()
+	if optional {
+		r.need(none == n.IsZero() && (!none || n.Generation == 0))
+	}
+	return n
 }

@@ -13,6 +13,9 @@ func TestRecordsSurviveStorage(t *testing.T) {
 	w.do(registry.Connect{App: a, Device: d, Binding: b1, Request: r1, Evidence: ev})
 	w.sendAll(d)
 	w.do(registry.Disconnect{App: a, Device: d, Binding: b1, Request: r2, Evidence: ev})
+	next := registry.Successor{Credential: device(d).Credential, CertificateHash: [32]byte{2}, Generation: 1}
+	w.do(registry.Offered{Peer: d.ID, Next: next})
+	w.do(registry.Offered{Peer: a.ID, Next: next})
 	rec := w.device(d)
 	raw, err := rec.Marshal()
 	require.NoError(t, err)
@@ -46,6 +49,10 @@ func FuzzParseDevice(f *testing.F) {
 	w, d, a, _ := newWorld(f)
 	w.do(registry.Connect{App: a, Device: d, Binding: b1, Request: r1, Evidence: ev})
 	raw, err := w.device(d).Marshal()
+	require.NoError(f, err)
+	f.Add(raw)
+	w.do(registry.Offered{Peer: d.ID, Next: registry.Successor{Credential: device(d).Credential, CertificateHash: [32]byte{2}, Generation: 1}})
+	raw, err = w.device(d).Marshal()
 	require.NoError(f, err)
 	f.Add(raw)
 	f.Fuzz(func(t *testing.T, b []byte) {

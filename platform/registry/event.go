@@ -9,7 +9,8 @@ import (
 // Event is something that happened and was verified: signatures, claim proofs and policy are the caller's business.
 type Event interface{ isEvent() }
 
-// Register makes a device known. Of Device, ID, Credential, CertificateHash, PlatformBinding and ClaimKey count. Registering the
+// Register makes a device known. Of Device, ID, Credential, CertificateHash, Generation, PlatformBinding
+// and ClaimKey count. Registering the
 // same certificate and claim key again changes nothing; the first binding stays.
 type Register struct {
 	Device   Device
@@ -17,8 +18,25 @@ type Register struct {
 	Evidence [32]byte    // hash of the registration
 }
 
-// AdmitApplication makes an application known. Of Application, ID, Credential, CertificateHash and PlatformBinding count.
-type AdmitApplication struct{ Application Application }
+// AdmitApplication makes an application known. Of Application, ID, Credential, CertificateHash, Generation and PlatformBinding count.
+type AdmitApplication struct {
+	Application Application
+	Evidence    [32]byte // hash of the credential
+}
+
+// Offered says that a peer has a new credential, which was found good: of the same name, of a higher generation. The one in use stays so until
+// [Renewed].
+type Offered struct {
+	Peer identity.ID
+	Next Successor
+}
+
+// Renewed says that a peer was heard under the credential that it has offered, which is now the one in use.
+type Renewed struct {
+	Peer            identity.ID
+	CertificateHash [32]byte // of the successor that the caller means
+	Evidence        [32]byte // hash of the credential
+}
 
 // Connect connects a device with an application under a fresh binding. A device that is connected with that application already
 // stays as it is.
@@ -74,6 +92,8 @@ type Acked struct {
 
 func (Register) isEvent()           {}
 func (AdmitApplication) isEvent()   {}
+func (Offered) isEvent()            {}
+func (Renewed) isEvent()            {}
 func (Connect) isEvent()            {}
 func (Disconnect) isEvent()         {}
 func (Retire) isEvent()             {}
@@ -119,13 +139,14 @@ const (
 	KindOrderSuperseded
 	KindOrderRefused
 	KindRefused
+	KindRenewed
 )
 
 var kindNames = [...]string{
 	KindRegistered: "registered", KindAdmitted: "admitted", KindConnected: "connected", KindDisconnected: "disconnected",
 	KindRetired: "retired", KindDeviceRevoked: "device revoked", KindApplicationRevoked: "application revoked",
 	KindOrderDone: "order done", KindOrderSuperseded: "order superseded", KindOrderRefused: "order refused by peer",
-	KindRefused: "request refused",
+	KindRefused: "request refused", KindRenewed: "renewed",
 }
 
 func (k Kind) String() string {

@@ -14,14 +14,20 @@ const maxPending = 32
 // disappears with its removal; so however often a device that is offline changes hands, at most one removal and one
 // install wait for it. What was handed out may have been applied without our knowing, so it stays until it is acknowledged, and
 // the removal comes after it. A wipe leaves nothing to do and replaces everything. Numbers of dropped orders are not used again:
-// to the receiver they only grow.
+// to the receiver they only grow. An install that tells of a renewal is not the first of its binding: the removal takes its place.
 func (c *change) order(d *Device, o Order) {
 	switch o.Op {
+	case Install:
+		if o.Again && d.unsentInstall(o) >= 0 {
+			return // it carries the credential of the moment when it goes out
+		}
 	case Remove:
-		i := slices.IndexFunc(d.Orders, func(p Order) bool { return p.To == o.To && p.Op == Install && p.Binding == o.Binding && !p.Sent })
-		if i >= 0 {
+		if i := d.unsentInstall(o); i >= 0 {
+			again := d.Orders[i].Again
 			c.drop(d, i)
-			return
+			if !again {
+				return
+			}
 		}
 	case Wipe:
 		for i := len(d.Orders) - 1; i >= 0; i-- {
@@ -46,6 +52,11 @@ func (c *change) order(d *Device, o Order) {
 	if !slices.Contains(c.effects.Nudge, o.To) {
 		c.effects.Nudge = append(c.effects.Nudge, o.To)
 	}
+}
+
+// unsentInstall finds the install of o's binding that waits for o's receiver and was never handed out; there is one at most.
+func (d *Device) unsentInstall(o Order) int {
+	return slices.IndexFunc(d.Orders, func(p Order) bool { return p.To == o.To && p.Op == Install && p.Binding == o.Binding && !p.Sent })
 }
 
 func (c *change) drop(d *Device, i int) {

@@ -60,6 +60,9 @@ func (m *model) fill(b []byte) {
 func (m *model) event() registry.Event {
 	d, a := m.devs[m.r.IntN(len(m.devs))], m.apps[m.r.IntN(len(m.apps))]
 	rec, _ := m.s.Device(d)
+	if m.r.IntN(8) == 0 {
+		return m.renewal(rec, a)
+	}
 	switch n := m.r.IntN(100); {
 	case n < 8:
 		e := device(d)
@@ -68,7 +71,7 @@ func (m *model) event() registry.Event {
 	case n < 14:
 		e := application(a)
 		e.CertificateHash[0] = byte(1 + m.r.IntN(8)/7)
-		return registry.AdmitApplication{Application: e}
+		return registry.AdmitApplication{Application: e, Evidence: ev}
 	case n < 50:
 		e := registry.Connect{App: a, Device: d, Binding: m.binding(), Request: m.id(), Evidence: ev}
 		if m.r.IntN(8) == 0 {
@@ -111,6 +114,25 @@ func (m *model) event() registry.Event {
 	return registry.Retire{Device: dev(m.t, "D-NONE")}
 }
 
+// renewal offers a credential, of any generation near the one in use, or says that the one on offer is used.
+func (m *model) renewal(d registry.Device, app identity.AppID) registry.Event {
+	a, _ := m.s.Application(app)
+	peer, next, generation := d.ID.ID, d.Next, d.Generation
+	if m.r.IntN(3) == 0 {
+		peer, next, generation = app.ID, a.Next, a.Generation
+	}
+	if m.r.IntN(2) == 0 {
+		e := registry.Renewed{Peer: peer, CertificateHash: next.CertificateHash, Evidence: ev}
+		if m.r.IntN(8) == 0 {
+			e.CertificateHash = m.hash()
+		}
+		return e
+	}
+	return registry.Offered{Peer: peer, Next: registry.Successor{
+		Credential: device(d.ID).Credential, CertificateHash: m.hash(), Generation: generation + uint32(m.r.IntN(3)),
+	}}
+}
+
 func (m *model) step() {
 	t, e := m.t, m.event()
 	before := m.s
@@ -131,6 +153,9 @@ func (m *model) step() {
 	}
 	for _, q := range eff.Queued {
 		m.checkQueued(after, q)
+	}
+	for _, id := range m.apps {
+		m.compareApp(before, after, id, e)
 	}
 	if s, ok := e.(registry.Sent); ok {
 		m.handOut(s)
@@ -160,10 +185,18 @@ func (m *model) compare(before, after registry.State, id identity.DeviceID, eff 
 		if old.Status == registry.Retired {
 			require.Equal(t, registry.Retired, now.Status)
 		}
-		require.Equal(t, old.CertificateHash, now.CertificateHash)
+		renewed := old.CertificateHash != now.CertificateHash
+		if renewed {
+			require.Equal(t, old.Next.CertificateHash, now.CertificateHash, "nothing is used that was not offered")
+			require.Greater(t, now.Generation, old.Generation)
+			require.True(t, now.Next.IsZero())
+			require.True(t, after.Holds(id.ID, now.CertificateHash))
+			require.False(t, after.Holds(id.ID, old.CertificateHash))
+		}
+		require.Equal(t, old.PlatformBinding, now.PlatformBinding)
 		moved := old.Status != now.Status || old.Listed != now.Listed
-		require.Equal(t, moved, now.Lifecycle > old.Lifecycle)
-		require.Equal(t, moved, now.Revision > old.Revision)
+		require.Equal(t, moved || renewed && now.Status == registry.Connected, now.Lifecycle > old.Lifecycle)
+		require.Equal(t, moved || renewed, now.Revision > old.Revision)
 		require.GreaterOrEqual(t, now.Lifecycle, old.Lifecycle)
 		require.GreaterOrEqual(t, now.LastOrder, old.LastOrder)
 	}
@@ -173,6 +206,26 @@ func (m *model) compare(before, after registry.State, id identity.DeviceID, eff 
 	}
 	if had && old.Status != registry.Retired && now.Status == registry.Retired {
 		require.Contains(t, eff.Evict, id.ID)
+	}
+}
+
+func (m *model) compareApp(before, after registry.State, id identity.AppID, e registry.Event) {
+	t := m.t
+	old, had := before.Application(id)
+	now, _ := after.Application(id)
+	if !had {
+		return
+	}
+	_, renewal := e.(registry.Renewed)
+	require.Equal(t, renewal && e.(registry.Renewed).Peer == id.ID, old.CertificateHash != now.CertificateHash)
+	if old.CertificateHash != now.CertificateHash {
+		require.Equal(t, old.Next.CertificateHash, now.CertificateHash)
+		require.Greater(t, now.Generation, old.Generation)
+		require.Greater(t, now.Revision, old.Revision)
+	}
+	require.Equal(t, old.PlatformBinding, now.PlatformBinding)
+	if old.Revoked && !now.Next.IsZero() {
+		require.Equal(t, old.Next, now.Next)
 	}
 }
 
@@ -220,6 +273,10 @@ func (m *model) handOut(s registry.Sent) {
 	m.seen[s.To][s.Device] = o.Lifecycle
 	switch o.Op {
 	case registry.Install:
+		if o.Again {
+			require.Equal(m.t, m.applied[s.To][s.Device], o.Binding, "a renewal of what was never installed")
+			return
+		}
 		require.NotContains(m.t, m.applied[s.To], s.Device, "two bindings of one device at a peer: a removal was lost")
 		m.applied[s.To][s.Device] = o.Binding
 	case registry.Remove:

@@ -37,6 +37,8 @@ type Device struct {
 	ID              identity.DeviceID
 	Credential      identity.Credential
 	CertificateHash [32]byte
+	Generation      uint32    // of the credential's endorsement
+	Next            Successor // of the credential
 	PlatformBinding e2e.BindingID
 	ClaimKey        []byte // compressed P-256 point; empty: the sticker has no claim code
 
@@ -63,6 +65,7 @@ type Order struct {
 	Binding   e2e.BindingID // install, remove
 	Peer      identity.ID   // install, remove: the other side
 	Evidence  Evidence      // remove, wipe
+	Again     bool          // install of a binding that the receiver has: the peer was renewed
 	Sent      bool          // handed out at least once: the peer may have applied it
 }
 
@@ -92,13 +95,26 @@ const (
 	EvidenceCRL                                  // the certificate authority revoked one side
 	EvidenceRegistration                         // audit only: the registrar's signed record
 	EvidenceAck                                  // audit only: the peer's signed acknowledgement
+	EvidenceCredential                           // audit only: the peer's credential from then on
 )
+
+// Successor is a peer's next credential: accepted, and to be used once the peer is heard under it. The zero value is none.
+type Successor struct {
+	Credential      identity.Credential
+	CertificateHash [32]byte
+	Generation      uint32
+}
+
+// IsZero says that there is none.
+func (n Successor) IsZero() bool { return n.CertificateHash == [32]byte{} }
 
 // Application is the registry's record of an application. Do not change its slices.
 type Application struct {
 	ID              identity.AppID
 	Credential      identity.Credential
 	CertificateHash [32]byte
+	Generation      uint32
+	Next            Successor
 	PlatformBinding e2e.BindingID
 	Revoked         bool
 	Revision        uint64

@@ -77,8 +77,8 @@ func newWorld(t testing.TB) (*world, identity.DeviceID, identity.AppID, identity
 	w := &world{t: t}
 	d, a, b := dev(t, "D-1"), app(t, "A-WATER"), app(t, "A-GAS")
 	w.do(registry.Register{Device: device(d), Evidence: ev})
-	w.do(registry.AdmitApplication{Application: application(a)})
-	w.do(registry.AdmitApplication{Application: application(b)})
+	w.do(registry.AdmitApplication{Application: application(a), Evidence: ev})
+	w.do(registry.AdmitApplication{Application: application(b), Evidence: ev})
 	return w, d, a, b
 }
 
@@ -152,12 +152,12 @@ func TestRegistration(t *testing.T) {
 	w.do(registry.Retire{Device: d})
 	w.refused(registry.Register{Device: device(d), Evidence: ev}, registry.ErrRetired)
 
-	require.False(t, w.do(registry.AdmitApplication{Application: application(a)}).Changed())
+	require.False(t, w.do(registry.AdmitApplication{Application: application(a), Evidence: ev}).Changed())
 	foreign := application(a)
 	foreign.CertificateHash = [32]byte{2}
-	w.refused(registry.AdmitApplication{Application: foreign}, registry.ErrConflict)
+	w.refused(registry.AdmitApplication{Application: foreign, Evidence: ev}, registry.ErrConflict)
 	w.do(registry.ApplicationRevoked{App: a, Evidence: crl})
-	w.refused(registry.AdmitApplication{Application: application(a)}, registry.ErrUnknownApplication)
+	w.refused(registry.AdmitApplication{Application: application(a), Evidence: ev}, registry.ErrUnknownApplication)
 
 	w.refused(registry.Register{}, registry.ErrInvalid)
 	w.refused(registry.AdmitApplication{}, registry.ErrInvalid)

@@ -41,12 +41,19 @@ func (a *Authority) SetSkew(d time.Duration) { a.skew.Store(int64(d)) }
 // NewAuthority starts one. Its clock is off by skew.
 func NewAuthority(t testing.TB, skew time.Duration) *Authority {
 	t.Helper()
+	return NewAuthorityWith(t, skew, ca.Config{})
+}
+
+// NewAuthorityWith is NewAuthority with validities.
+func NewAuthorityWith(t testing.TB, skew time.Duration, cfg ca.Config) *Authority {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	a := &Authority{t: t}
 	a.SetSkew(skew)
 	now := func() time.Time { return time.Now().Add(time.Duration(a.skew.Load())) }
-	a.Authority, err = ca.New(ca.Config{Name: "Test CA", Signer: key, Store: new(ca.MemStore), Now: now})
+	cfg.Name, cfg.Signer, cfg.Store, cfg.Now = "Test CA", key, new(ca.MemStore), now
+	a.Authority, err = ca.New(cfg)
 	require.NoError(t, err)
 	a.Roots = []*x509.Certificate{a.Certificate()}
 	a.URL = a.Serve()

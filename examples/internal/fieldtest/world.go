@@ -220,6 +220,14 @@ func (a authorizer) Allow(id identity.ID, clientID string, action platform.Actio
 	return a.w.asked.Load().Allow(id, clientID, action, topic)
 }
 
+func (a authorizer) AuthenticateLapsed(id identity.ID, clientID string, certificate [32]byte) error {
+	return a.w.asked.Load().AuthenticateLapsed(id, clientID, certificate)
+}
+
+func (a authorizer) AllowLapsed(id identity.ID, clientID string, action platform.Action, topic string) bool {
+	return a.w.asked.Load().AllowLapsed(id, clientID, action, topic)
+}
+
 type revoker struct{ authority *ca.Authority }
 
 func (r revoker) Revoke(_ context.Context, id identity.ID) ([]byte, error) {

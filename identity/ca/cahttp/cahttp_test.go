@@ -32,12 +32,17 @@ type world struct {
 	roots     []*x509.Certificate
 	url       string
 	stop      func()
+	now       func() time.Time // of the authority
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T) *world { return newWorldAt(t, time.Now()) }
+
+// newWorldAt has an authority that was founded at that time.
+func newWorldAt(t *testing.T, founded time.Time) *world {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
-	authority, err := ca.New(ca.Config{Name: "Test CA", Signer: key, Store: new(ca.MemStore)})
+	w := &world{t: t, now: func() time.Time { return founded }}
+	authority, err := ca.New(ca.Config{Name: "Test CA", Signer: key, Store: new(ca.MemStore), Now: func() time.Time { return w.now() }})
 	require.NoError(t, err)
 	boss, err := identity.ParseOperatorID("O-BOSS")
 	require.NoError(t, err)
@@ -59,7 +64,7 @@ func newWorld(t *testing.T) *world {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(ctx, ln) }()
-	w := &world{t: t, authority: authority, roots: []*x509.Certificate{authority.Certificate()}, url: "https://" + ln.Addr().String()}
+	w.authority, w.roots, w.url = authority, []*x509.Certificate{authority.Certificate()}, "https://"+ln.Addr().String()
 	w.stop = func() {
 		cancel()
 		if err, ok := <-ended; ok {

@@ -21,7 +21,8 @@ type ClientConfig struct {
 
 	URL   string              // https://HOST:PORT
 	Roots []*x509.Certificate // of the authority
-	// Certificate is the caller's, with its key. nil: the revocation list can be had and nothing else.
+	// Certificate is the caller's, with its key. nil: the revocation list, renewal and rekeying can be had and nothing else.
+	// One that is over counts as none.
 	Certificate *tls.Certificate
 	// Patience is how long an authority that cannot be reached is tried again. Zero: not at all.
 	Patience time.Duration
@@ -70,6 +71,17 @@ func (c *Client) Issue(ctx context.Context, csr []byte, o ca.IssueOptions) ([][]
 		path += "?" + q.Encode()
 	}
 	return c.chain(ctx, path, csr)
+}
+
+// Renew returns the chain for a request of identity.NewCSR by the key that the name is certified with, whose certificate may have ended. Any
+// Client may ask, also one without certificate. It makes a Client a platform's Renewer.
+func (c *Client) Renew(ctx context.Context, csr []byte) ([][]byte, error) {
+	return c.chain(ctx, "/v1/renew", csr)
+}
+
+// Rekey returns the chain for a request of identity.NewRekey or party.Party.Rekey. Any Client may ask.
+func (c *Client) Rekey(ctx context.Context, request []byte) ([][]byte, error) {
+	return c.chain(ctx, "/v1/rekey", request)
 }
 
 // IssueServer returns the chain for a request of party.Party.ServerRequest.

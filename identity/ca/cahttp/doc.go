@@ -4,7 +4,7 @@
 // The authority starts with [New] and [Server.Serve]; everybody else with [NewClient]. A [Client] is a platform's Revoker.
 //
 //	who asks                                  may ask
-//	anybody, also without certificate         the revocation list
+//	anybody, also without certificate         the revocation list; a certificate for the key that the name has, or that this key vouches for
 //	a party                                   for its own name under its own key anew, and to have itself revoked
 //	a registrar                               for certificates of devices, of those names that [Config] grants it
 //	a platform, as far as [Config] grants it  for certificates of its servers, and to have devices revoked
@@ -13,9 +13,18 @@
 // That the holder of a name has asked for its first certificate is nothing that a network can tell: requests of parties come to an
 // operator in another way.
 //
+// # Renewal
+//
+// A certificate that is over must not lock its holder out, and a certificate is public and of use to the holder of its key alone. So whoever brings a
+// request by the key that the name is certified with gets a certificate for it, whoever he is (renew); and one that this key has signed
+// over gets the name to the new key (rekey), which devices cannot. Callers without certificate are limited for each address, [ErrBusy]. What is
+// revoked stays so.
+//
 // # Requests
 //
 //	POST /v1/certificate   request of identity.NewCSR, DER    → chain, as identity.Credential without endorsement
+//	POST /v1/renew         request of identity.NewCSR, DER    → chain, likewise
+//	POST /v1/rekey         request of identity.NewRekey       → chain, likewise
 //	POST /v1/server        PKCS #10, DER: hosts and key       → chain, likewise
 //	POST /v1/revoke        the name                           → revocation list, DER
 //	GET  /v1/crl                                              → revocation list, DER

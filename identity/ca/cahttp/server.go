@@ -53,6 +53,9 @@ type Server struct {
 	key      *ecdsa.PrivateKey
 	mux      *http.ServeMux
 
+	anonymous addresses
+	slots     chan struct{} // of requests without certificate
+
 	mu   sync.Mutex // guards cert
 	cert *tls.Certificate
 }
@@ -67,6 +70,9 @@ var codes = httpapi.Codes{
 	{Name: "other-helper", Status: http.StatusConflict, Err: ca.ErrOtherHelper},
 	{Name: "key-in-use", Status: http.StatusConflict, Err: ca.ErrKeyInUse},
 	{Name: "revoked", Status: http.StatusGone, Err: ca.ErrRevoked},
+	{Name: "busy", Status: http.StatusTooManyRequests, Err: ErrBusy},
+	{Name: "signature", Status: http.StatusForbidden, Err: identity.ErrSignature},
+	{Name: "role", Status: http.StatusBadRequest, Err: identity.ErrRole},
 	{Name: "policy", Status: http.StatusForbidden, Err: ca.ErrPolicy},
 	{Name: "unknown", Status: http.StatusNotFound, Err: ca.ErrUnknown},
 	{Name: "name", Status: http.StatusBadRequest, Err: identity.ErrName},
@@ -88,7 +94,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, mux: http.NewServeMux()}
+	s := &Server{cfg: cfg, mux: http.NewServeMux(), slots: make(chan struct{}, anonymousAtOnce)}
 	var err error
 	if s.verifier, err = identity.NewVerifier(identity.VerifierConfig{Roots: []*x509.Certificate{cfg.Authority.Certificate()}}); err != nil {
 		return fail(err)
@@ -108,6 +114,8 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.mux.HandleFunc("GET /v1/crl", s.crl)
 	s.mux.HandleFunc("POST /v1/certificate", s.by(s.issue))
+	s.mux.HandleFunc("POST /v1/renew", s.renewal(identity.MaxCSR, "certificate renewed", cfg.Authority.Renew, csrName))
+	s.mux.HandleFunc("POST /v1/rekey", s.renewal(identity.MaxRekey, "key replaced", cfg.Authority.Rekey, rekeyName))
 	s.mux.HandleFunc("POST /v1/server", s.by(s.issueServer))
 	s.mux.HandleFunc("POST /v1/revoke", s.by(s.revoke))
 	return s, nil

@@ -20,15 +20,22 @@ import (
 // the real one keeps of a peer: epoch window, stored answer, orders not yet acknowledged.
 type Platform struct {
 	Party
-	t      testing.TB
-	topics control.Topics
-	nudges chan identity.ID
+	Verifier *identity.Verifier
+	t        testing.TB
+	topics   control.Topics
+	nudges   chan identity.ID
 
 	// Decide answers a request; what it queues with Order goes out with the same reply. Default: CodeOK.
 	Decide func(peer identity.ID, r control.SignedRequest) control.Code
 
 	// Prekey, when not nil, goes to every device in the place of what the application has sent.
 	Prekey []byte
+
+	// Issue, when not nil, certifies what peers ask for.
+	Issue func(csr []byte) (chain [][]byte, err error)
+
+	// PeerCredential goes to devices that hold an endorsement of a lower generation of this application.
+	PeerCredential *identity.Verified
 
 	// Delay is how long an answer takes, for tests in which what a peer does at once must come before it.
 	Delay time.Duration
@@ -45,6 +52,7 @@ type peer struct {
 	verified *identity.Verified
 	binding  e2e.BindingID
 	e2e      *e2e.Peer
+	next     *peer // under the credential that was accepted and not used yet; its identity and keys alone count
 	window   e2e.EpochWindow
 	digest   [32]byte
 	resp     []byte
@@ -54,7 +62,7 @@ type peer struct {
 
 // NewPlatform certifies a platform.
 func NewPlatform(t testing.TB, w *World) *Platform {
-	return &Platform{Party: w.Party(t, "P-TEST"), t: t, nudges: make(chan identity.ID, 1024), peers: map[identity.ID]*peer{}}
+	return &Platform{Party: w.Party(t, "P-TEST"), Verifier: w.Verifier(t), t: t, nudges: make(chan identity.ID, 1024), peers: map[identity.ID]*peer{}}
 }
 
 // Admit makes the binding with a peer and returns its admission.
@@ -62,10 +70,18 @@ func (p *Platform) Admit(v *identity.Verified) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	binding := e2e.NewBindingID()
-	epochs := noEpochs{} // a platform only answers; the window is its own
-	s, err := e2e.NewPeer(e2e.Config{Self: p.Verified, Key: p.Key, Remote: v, Binding: binding, Epochs: epochs})
+	p.peers[v.ID()] = p.peer(v, binding)
+	return p.admission(v, binding)
+}
+
+func (p *Platform) peer(v *identity.Verified, binding e2e.BindingID) *peer {
+	// A platform only answers; the window is its own.
+	s, err := e2e.NewPeer(e2e.Config{Self: p.Verified, Key: p.Key, Remote: v, Binding: binding, Epochs: noEpochs{}})
 	require.NoError(p.t, err)
-	p.peers[v.ID()] = &peer{verified: v, binding: binding, e2e: s, orders: map[uint64][]byte{}}
+	return &peer{verified: v, binding: binding, e2e: s, orders: map[uint64][]byte{}}
+}
+
+func (p *Platform) admission(v *identity.Verified, binding e2e.BindingID) []byte {
 	b, err := control.Admission{
 		Peer: v.ID(), CertificateHash: v.CertificateHash(), Binding: binding, Platform: p.Credential, Topics: p.topics,
 	}.Sign(p.Signer)
@@ -89,6 +105,25 @@ func (p *Platform) Order(o control.Order) []byte {
 	default:
 	}
 	return b
+}
+
+// Peer returns the credential under which a peer was heard last, or was admitted.
+func (p *Platform) Peer(id identity.ID) *identity.Verified {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.peers[id].verified
+}
+
+// open opens an INIT under the credential of a peer, or the one that follows it, which is used from then on.
+func (from *peer) open(init []byte) (*e2e.Request, error) {
+	req, err := from.e2e.OpenRequest(init)
+	if err == nil || from.next == nil {
+		return req, err
+	}
+	if req, err = from.next.e2e.OpenRequest(init); err == nil {
+		from.verified, from.e2e, from.next = from.next.verified, from.next.e2e, nil
+	}
+	return req, err
 }
 
 // SetCRL makes the platform pass on a revocation list.
@@ -148,7 +183,9 @@ func (p *Platform) Answer(id identity.ID, init []byte) []byte {
 	if from == nil {
 		return nil
 	}
-	req, err := from.e2e.OpenRequest(init)
+	p.mu.Lock()
+	req, err := from.open(init)
+	p.mu.Unlock()
 	if err != nil {
 		return nil
 	}
@@ -190,6 +227,20 @@ func (p *Platform) Answer(id identity.ID, init []byte) []byte {
 	}
 	if id.Role() == identity.RoleDevice && p.Prekey != nil {
 		reply.Prekey = p.Prekey
+	}
+	if len(m.CSR) > 0 && p.Issue != nil {
+		reply.Chain, err = p.Issue(m.CSR)
+		require.NoError(p.t, err)
+	}
+	if len(m.Credential.Chain) > 0 {
+		v, err := p.Verifier.Verify(m.Credential, id.Role())
+		require.NoError(p.t, err)
+		require.Greater(p.t, v.Generation(), from.verified.Generation())
+		from.next = p.peer(v, from.binding)
+		reply.Admission = p.admission(v, from.binding)
+	}
+	if v := p.PeerCredential; v != nil && m.PeerGeneration < v.Generation() && id.Role() == identity.RoleDevice {
+		reply.PeerCredential = v.Credential()
 	}
 	if p.number > m.CRLNumber {
 		reply.CRL = p.crl

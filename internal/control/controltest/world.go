@@ -22,8 +22,12 @@ type World struct {
 }
 
 // NewWorld makes an authority of its own.
-func NewWorld(t testing.TB) *World {
-	authority, err := ca.New(ca.Config{Name: "Test CA", Signer: signingKey(t), Store: new(ca.MemStore)})
+func NewWorld(t testing.TB) *World { return NewWorldWith(t, ca.Config{}) }
+
+// NewWorldWith is NewWorld with validities or a clock.
+func NewWorldWith(t testing.TB, cfg ca.Config) *World {
+	cfg.Name, cfg.Signer, cfg.Store = "Test CA", signingKey(t), new(ca.MemStore)
+	authority, err := ca.New(cfg)
 	require.NoError(t, err)
 	return &World{authority, []*x509.Certificate{authority.Certificate()}}
 }
@@ -42,12 +46,22 @@ func (w *World) Party(t testing.TB, name string) Party {
 	require.NoError(t, err)
 	key, err := ecdh.P256().GenerateKey(rand.Reader)
 	require.NoError(t, err)
-	p := Party{Signer: signingKey(t), Key: key}
+	return w.certify(t, Party{Signer: signingKey(t), Key: key}, id, 0)
+}
+
+// Renewed certifies the keys of a party anew, with the next generation. The authority must find that it is time.
+func (w *World) Renewed(t testing.TB, p Party) Party {
+	next := w.certify(t, p, p.Verified.ID(), p.Verified.Generation()+1)
+	require.NotEqual(t, p.Verified.CertificateHash(), next.Verified.CertificateHash(), "the certificate is too young")
+	return next
+}
+
+func (w *World) certify(t testing.TB, p Party, id identity.ID, generation uint32) Party {
 	csr, err := identity.NewCSR(p.Signer, id, identity.CSROptions{})
 	require.NoError(t, err)
 	chain, err := w.Authority.Issue(csr, ca.IssueOptions{})
 	require.NoError(t, err)
-	endorsement, err := identity.Endorse(p.Signer, chain[0], key.PublicKey(), identity.EndorseOptions{})
+	endorsement, err := identity.Endorse(p.Signer, chain[0], p.Key.PublicKey(), identity.EndorseOptions{Generation: generation})
 	require.NoError(t, err)
 	p.Credential = identity.Credential{Chain: chain, Endorsement: endorsement}
 	p.Verified, err = w.Verifier(t).Verify(p.Credential, id.Role())
