@@ -2,7 +2,6 @@ package appgw
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 
@@ -167,7 +166,7 @@ func (g *Gateway) dropRevoked() {
 	g.mu.Lock()
 	var gone []*device
 	for _, d := range g.devices {
-		if g.revoked(d.chain) {
+		if g.verifier.CheckRevocation(identity.Credential{Chain: d.chain}) != nil {
 			gone = append(gone, d)
 			g.takeOut(d)
 		}
@@ -177,16 +176,6 @@ func (g *Gateway) dropRevoked() {
 		g.log.Warn("device is revoked, its connection is suspended", "device", d.id)
 		d.stop()
 	}
-}
-
-func (g *Gateway) revoked(chain [][]byte) bool {
-	for _, der := range chain {
-		// The chain was verified before; what does not parse now cannot be vouched for.
-		if cert, err := x509.ParseCertificate(der); err != nil || g.verifier.Revoked(cert) {
-			return true
-		}
-	}
-	return false
 }
 
 func (g *Gateway) device(id identity.DeviceID) (*device, error) {

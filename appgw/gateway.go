@@ -1,6 +1,7 @@
 package appgw
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdh"
 	"crypto/ecdsa"
@@ -155,9 +156,9 @@ func (g *Gateway) loadAdmission(ctx context.Context) (admission []byte, err erro
 
 func (g *Gateway) loadCRLs(ctx context.Context) error {
 	return g.memory.store.View(ctx, func(tx Tx) error {
-		for key, der := range tx.List("crl/") {
+		for key, crl := range tx.List("crl/") {
 			// A list of an authority that is no longer among the roots is no reason to stand still.
-			if err := g.verifier.AddCRL(der); err != nil {
+			if err := g.verifier.AddCRL(crl); err != nil {
 				g.log.Warn("kept revocation list", "key", key, "err", err)
 			}
 		}
@@ -169,8 +170,16 @@ func (g *Gateway) loadCRLs(ctx context.Context) error {
 func (g *Gateway) keepCRL([]byte) error {
 	g.dropRevoked()
 	return g.memory.update(context.Background(), func(tx Tx) error {
-		for i, der := range g.verifier.CRLs() {
-			if err := tx.Put(fmt.Sprintf("crl/%d", i), der); err != nil {
+		for i, crl := range g.verifier.CRLs() {
+			key := fmt.Sprintf("crl/%02d", i)
+			kept, err := tx.Get(key)
+			if err != nil && !errors.Is(err, kv.ErrNotFound) {
+				return err
+			}
+			if err == nil && bytes.Equal(kept, crl) {
+				continue
+			}
+			if err := tx.Put(key, crl); err != nil {
 				return err
 			}
 		}

@@ -365,7 +365,7 @@ func TestRemoveByRevocation(t *testing.T) {
 		require.NoError(t, err)
 		evidence, err := control.Evidence{CRL: crl}.Marshal()
 		require.NoError(t, err)
-		s.platform.SetCRL(crl, 1<<20)
+		s.platform.AddCRL(crl)
 		// Restart in between: the device's certificate does not verify any more when the order comes.
 		synctest.Wait()
 		kill()

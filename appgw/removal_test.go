@@ -124,7 +124,7 @@ func TestRevokedDeviceIsHeardNoMore(t *testing.T) {
 
 		crl, err := s.world.Authority.Revoke(s.sticker.Device.ID)
 		require.NoError(t, err)
-		s.platform.SetCRL(crl, 1<<20)
+		s.platform.AddCRL(crl)
 		s.orderApp(func(*control.Order) {}) // any order makes it ask
 		synctest.Wait()
 		_, err = dev.Send(ctx, devicegw.Event{Body: []byte("after")})
@@ -141,6 +141,45 @@ func TestRevokedDeviceIsHeardNoMore(t *testing.T) {
 		// The connection can still be ended, by the application itself.
 		require.NoError(t, app.Disconnect(ctx, s.sticker.Device))
 		require.NotContains(t, s.storeKinds(), "mark")
+	})
+}
+
+// So are the devices of an issuing CA that the root has revoked, also after a restart. Nobody has asked to forget them.
+func TestDeviceOfARevokedCA(t *testing.T) {
+	bubble(t, func(t *testing.T, s *system) {
+		ctx := t.Context()
+		root := s.world
+		s.world, s.flash = root.Issuing(t, "Issuing CA"), t.TempDir()
+		s.produce()
+		app, stop := s.startApp(nil)
+		dev, _ := s.startDevice(nil)
+		require.NoError(t, app.Connect(ctx, s.sticker))
+		require.NoError(t, dev.WaitConnected(ctx))
+
+		other := root.Issuing(t, "Other CA")
+		byOther, err := other.Authority.Revoke(other.Party(t, "D-OTHER").Verified.ID())
+		require.NoError(t, err)
+		byRoot, err := root.Authority.RevokeCertificate(s.world.Authority.Certificate())
+		require.NoError(t, err)
+		s.platform.AddCRL(byOther)
+		suspended := func(app *appgw.Gateway) bool {
+			list, err := app.Devices(ctx)
+			require.NoError(t, err)
+			require.Len(t, list, 1)
+			return list[0].Suspended
+		}
+		s.orderApp(func(*control.Order) {}) // any order makes it ask
+		synctest.Wait()
+		require.False(t, suspended(app))
+		s.platform.AddCRL(byRoot)
+		s.orderApp(func(*control.Order) {})
+		synctest.Wait()
+		require.True(t, suspended(app))
+		stop()
+
+		app, _ = s.startApp(nil)
+		require.True(t, suspended(app), "the lists are kept")
+		require.NoError(t, app.Disconnect(ctx, s.sticker.Device))
 	})
 }
 

@@ -27,7 +27,7 @@ var (
 // keys:
 //
 //	admission                      the platform's admission, signed
-//	crl/<n>                        revocation list of the verifier's n-th authority, DER
+//	crl/<n, 2 digits>              revocation list, one of each authority: identity.CRLBundle
 //	claim/<device>                 locked: pre-shared key of a connection that was asked for
 //	device/<device>                locked: deviceRecord
 //	epoch/<binding>                issued u64 ‖ accepted u64

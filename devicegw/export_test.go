@@ -77,6 +77,9 @@ func KeepTime(g *Gateway, t time.Time) { g.keepTime(t) }
 // Now is the time that certificates are checked against.
 func Now(g *Gateway) time.Time { return g.verifier.Now() }
 
+// CRLNumbers are those of the lists in force.
+func CRLNumbers(g *Gateway) []identity.CRLNumber { return g.verifier.CRLNumbers() }
+
 // TakeCRL gives a revocation list as the control client does.
 func TakeCRL(g *Gateway, der []byte) error {
 	if err := g.verifier.AddCRL(der); err != nil {

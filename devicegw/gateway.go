@@ -2,6 +2,7 @@ package devicegw
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -128,7 +129,8 @@ type Gateway struct {
 	self, platform *identity.Verified
 	next           *identity.Verified // the device's next credential, nil: none; see renewal.go
 
-	changes sync.Mutex // one change of the state at a time; held over writes to NVM, never over user code
+	changes sync.Mutex             // one change of the state at a time; held over writes to NVM, never over user code
+	revoked [revokedSlots][32]byte // SHA-256 of the lists in NVM, to spare writes; guarded by changes
 
 	mu        sync.Mutex // guards what follows
 	state     stateRecord
@@ -252,9 +254,11 @@ func (g *Gateway) verify(ctx context.Context) error {
 		if !found {
 			continue
 		}
-		if err := g.verifier.AddCRL(list); err != nil {
-			return fmt.Errorf("read revocation list: %w", err)
+		// A slot may hold an older one of a list that has found another place.
+		if err := g.verifier.AddCRL(list); err != nil && !errors.Is(err, identity.ErrCRLOlder) {
+			g.log.Error("revocation list: it will be asked for again", "err", err)
 		}
+		g.revoked[slot] = sha256.Sum256(list)
 	}
 	a, platform, err := control.ReopenAdmission(g.rec.Admission, g.verifier, g.self)
 	if err != nil {

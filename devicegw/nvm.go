@@ -52,7 +52,7 @@ func present(ctx context.Context, nvm NVM, names []string) ([]string, error) {
 
 // MaxValue is the largest value in bytes that is put: a revocation list of the largest size, locked. All others are below
 // 64 KiB and mostly below 4 KiB.
-const MaxValue = identity.MaxCRL + 1024
+const MaxValue = identity.MaxCRLBundle + 1024
 
 // ErrDamaged reports a value in NVM whose checksum or form is wrong in every copy. Restore the memory from a backup of this
 // very device, or produce the device anew; nothing was guessed.
@@ -93,7 +93,7 @@ const (
 	nameIdentity   = "identity"   // device chain, endorsement, roots, admission
 	nameRenewal    = "renewal"    // the device's next credential, which the platform has not admitted yet
 	nameState      = "state"      // application peer, last order, life-cycle number, tombstones
-	nameRevoked    = "revoked"    // and a number: a revocation list each
+	nameRevoked    = "revoked"    // and a number: the revocation list of an authority each
 	namePlatform   = "epoch-platform"
 	nameApp        = "epoch-app"
 	namePrekey     = "prekey" // the application's newest, a bundle
@@ -101,7 +101,7 @@ const (
 	nameOutbox     = "outbox" // and a number: a frame each
 
 	outboxSlots  = 1024
-	revokedSlots = maxRoots // one list each
+	revokedSlots = 16 // as many as an identity.Verifier keeps
 )
 
 func slotName(slot int) string    { return fmt.Sprintf("%s-%04d", nameOutbox, slot) }

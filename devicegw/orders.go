@@ -2,6 +2,7 @@ package devicegw
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -197,11 +198,15 @@ func (g *Gateway) recall(c identity.Credential) (*identity.Verified, error) {
 func (g *Gateway) keepCRL([]byte) error {
 	g.changes.Lock()
 	defer g.changes.Unlock()
-	// All of them: with a new authority's list the others may change their places.
 	for i, list := range g.verifier.CRLs() {
+		hash := sha256.Sum256(list)
+		if g.revoked[i] == hash {
+			continue
+		}
 		if err := save(context.Background(), g.nvm, revokedName(i), noBinding, listRecord(list)); err != nil {
 			return fmt.Errorf("keep revocation list: %w", err)
 		}
+		g.revoked[i] = hash
 	}
 	if g.due() {
 		g.client.Ask() // the list may be the reason

@@ -234,7 +234,7 @@ func TestOrdersRefused(t *testing.T) {
 		// A revoked application does not get in either, nor one whose list came before.
 		crl := w.revoke(second.verified.ID())
 		w.mu.Lock()
-		w.crl = crl
+		require.NoError(t, w.lists.AddCRL(crl))
 		w.mu.Unlock()
 		o := w.install(second)
 		w.give(o)
@@ -261,7 +261,7 @@ func TestRevokedApplication(t *testing.T) {
 
 		crl := w.revoke(a.verified.ID())
 		w.mu.Lock()
-		w.crl = crl
+		require.NoError(t, w.lists.AddCRL(crl))
 		w.mu.Unlock()
 		w.give()
 		_, err = gw.Send(t.Context(), devicegw.Event{Body: []byte("after")})

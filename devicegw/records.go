@@ -24,7 +24,7 @@ import (
 //	            connected u8, then binding 16 ‖ LP24 credential of the application ‖
 //	            tombstones: count u8, then binding 16 ‖ epoch u64 each ‖
 //	            outcomes: count u8, then order u64 ‖ life-cycle number u64 ‖ op u8 ‖ result u8 each
-//	revoked-*   version 1 ‖ LP24 revocation list
+//	revoked-*   version 1 ‖ LP24 revocation list (identity.CRLBundle)
 //
 // Those of a binding are the binding's ID, 16, followed by the locked record:
 //

@@ -48,14 +48,30 @@ func newAuthority(t *testing.T, name string) *authority { return newAuthorityOf(
 func newAuthorityOf(t *testing.T, name string, cfg ca.Config) *authority {
 	t.Helper()
 	cfg.Name, cfg.Signer, cfg.Store = name, newSigner(t), new(ca.MemStore)
+	return authorityOf(t, cfg)
+}
+
+func authorityOf(t *testing.T, cfg ca.Config) *authority {
+	t.Helper()
 	a, err := ca.New(cfg)
 	require.NoError(t, err)
-	v, err := identity.NewVerifier(identity.VerifierConfig{Roots: []*x509.Certificate{a.Certificate()}})
+	v, err := identity.NewVerifier(identity.VerifierConfig{Roots: a.Roots()})
 	require.NoError(t, err)
 	return &authority{a, v}
 }
 
-func (a *authority) roots() []*x509.Certificate { return []*x509.Certificate{a.Certificate()} }
+// issuing is an issuing CA under a.
+func (a *authority) issuing(t *testing.T, name string) *authority {
+	t.Helper()
+	cfg := ca.Config{Name: name, Signer: newSigner(t), Store: new(ca.MemStore), Root: a.Certificate()}
+	csr, err := ca.NewCARequest(cfg.Signer, name)
+	require.NoError(t, err)
+	cfg.Chain, err = a.CertifyCA(csr, ca.CAOptions{})
+	require.NoError(t, err)
+	return authorityOf(t, cfg)
+}
+
+func (a *authority) roots() []*x509.Certificate { return a.Roots() }
 
 func newSigner(t *testing.T) crypto.Signer {
 	t.Helper()
@@ -120,7 +136,7 @@ type world struct {
 	acks    map[uint64]control.AckResult
 	number  uint64
 	life    uint64
-	crl     []byte
+	lists   *identity.Verifier // has the revocation lists
 	polls   int
 	asked   int                // requests for a certificate
 	issue   bool               // answers them
@@ -146,11 +162,19 @@ func newWorld(t *testing.T) *world {
 // newWorldOf is newWorld with validities.
 func newWorldOf(t *testing.T, cfg ca.Config) *world {
 	t.Helper()
+	return newWorldUnder(t, newAuthorityOf(t, "Test CA", cfg))
+}
+
+func newWorldUnder(t *testing.T, a *authority) *world {
+	t.Helper()
 	w := &world{
-		t: t, ca: newAuthorityOf(t, "Test CA", cfg), id: deviceID(t, "D-1001"), root: roottest.NewKeyRoot("the chip"), fs: crashfs.New("/nvm"),
+		t: t, ca: a, id: deviceID(t, "D-1001"), root: roottest.NewKeyRoot("the chip"), fs: crashfs.New("/nvm"),
 		answers: map[[32]byte][]byte{}, acks: map[uint64]control.AckResult{}, binding: e2e.NewBindingID(),
 	}
 	w.platform = w.ca.party(t, "P-TEST")
+	var err error
+	w.lists, err = identity.NewVerifier(identity.VerifierConfig{Roots: w.ca.roots()})
+	require.NoError(t, err)
 	w.broker = linkmem.New(linkmem.Options{
 		Allow: func(client string, a linkmem.Action, topic string) bool {
 			w.mu.Lock()
@@ -356,8 +380,8 @@ func (w *world) answer(init []byte) []byte {
 	if w.heir != nil {
 		reply.Admission = w.admission(w.heir, w.device)
 	}
-	if len(w.crl) > 0 && m.CRLNumber < crlNumber(w.t, w.crl) {
-		reply.CRL = w.crl
+	if newer := w.lists.Newer(m.Lists); len(newer) > 0 {
+		reply.CRL, reply.CRLNumber, reply.More = newer[0].Bundle, newer[0].CRLNumber, len(newer) > 1
 	}
 	body, err := reply.Marshal()
 	require.NoError(w.t, err)
@@ -365,12 +389,6 @@ func (w *world) answer(init []byte) []byte {
 	require.NoError(w.t, err)
 	w.answers[req.Digest()] = resp
 	return resp
-}
-
-func crlNumber(t *testing.T, der []byte) uint64 {
-	list, err := x509.ParseRevocationList(der)
-	require.NoError(t, err)
-	return list.Number.Uint64()
 }
 
 func (w *world) nudge() {

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"bytes"
+	"crypto/x509"
 	"fmt"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -99,6 +100,25 @@ func (c Credential) check() error {
 		return fmt.Errorf("%w: %d bytes, want at most %d", ErrCredential, size, MaxCredential)
 	}
 	return nil
+}
+
+// parse returns the certificates of c, at least one.
+func (c Credential) parse() ([]*x509.Certificate, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	return parseChain(c.Chain)
+}
+
+func parseChain(ders [][]byte) ([]*x509.Certificate, error) {
+	chain := make([]*x509.Certificate, len(ders))
+	for i, der := range ders {
+		var err error
+		if chain[i], err = parseCertificate(der); err != nil {
+			return nil, err
+		}
+	}
+	return chain, nil
 }
 
 // clone returns a copy that shares no memory with c.

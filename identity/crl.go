@@ -2,119 +2,180 @@ package identity
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
+	"time"
 )
-
-// MaxCRL caps a revocation list, in bytes: about 25,000 certificates.
-const MaxCRL = 1 << 20
 
 // revocationList is a list that its issuer signed.
 type revocationList struct {
-	der     []byte
-	issuer  *x509.Certificate
-	number  uint64
-	serials map[string]struct{} // big-endian bytes
+	CRLBundle
+	issuer   *x509.Certificate
+	above    []*x509.Certificate // issuer, and CAs up to a root; none where the issuer is a root
+	number   uint64
+	thisDate time.Time
+	serials  map[string]struct{} // big-endian bytes
 }
 
-// AddCRL takes a revocation list (RFC 5280, DER), if a CA of the verifier signed it, and keeps it in place of the list of that
-// CA that it had. The list that is kept already is no error. An older number is [ErrCRLOlder] and changes nothing, so nobody takes a
-// revocation back by sending an old list. A list that has passed its next update stays in force until a newer one comes: a
-// device that was long without connection must not take that for amnesty. Anything else is [ErrCRL].
-func (v *Verifier) AddCRL(der []byte) error {
-	l, list, err := v.parseCRL(der)
+// AddCRL takes revocation lists (RFC 5280), each in DER and followed by the certificates of its issuer if that is no root ([CRLBundle]), and
+// keeps each in place of the list of that CA that it had. A list must be signed by a CA under the roots. The CA may have expired or be revoked
+// itself: what it revoked stays revoked. The list that is kept already is no error. An older number is [ErrCRLOlder] and changes nothing,
+// so nobody takes a revocation back by sending an old list. A list that has passed its next update stays in force until a newer one comes: a device that
+// was long without connection must not take that for amnesty. Anything else is [ErrCRL]. Of several lists, those that can be taken are taken, and it is
+// an error if there is none.
+//
+// Lists of 16 CAs are kept. Then that of an issuing CA which is over or revoked, so that nothing it issued is accepted anyway, makes room for another
+// one; if there is none, a further CA's list is refused.
+func (v *Verifier) AddCRL(crls []byte) error {
+	bundles, err := ParseCRLs(crls)
 	if err != nil {
 		return fmt.Errorf("add revocation list: %w", err)
 	}
+	now, taken := v.clock(), 0
+	for _, b := range bundles {
+		l, e := v.parseCRL(b, nil)
+		if e == nil {
+			e = v.keep(l, now)
+		}
+		if e == nil {
+			taken++
+		} else if err == nil || errors.Is(err, ErrCRLOlder) {
+			err = e
+		}
+	}
+	if taken == 0 {
+		return fmt.Errorf("add revocation list: %w", err)
+	}
+	return nil
+}
+
+// keep puts a list where that of its CA stood, so that nobody's place changes, or behind the others.
+func (v *Verifier) keep(l *revocationList, now time.Time) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	i := slices.IndexFunc(v.lists, func(k *revocationList) bool { return equalDER(k.issuer, l.issuer) })
-	if i < 0 {
+	i, err := v.place(l, now)
+	switch {
+	case err != nil:
+		return err
+	case i == len(v.lists):
 		v.lists = append(v.lists, l)
-	} else {
-		switch old := v.lists[i]; {
-		case l.number < old.number:
-			return fmt.Errorf("add revocation list: %w: number %d, have %d", ErrCRLOlder, l.number, old.number)
-		case l.number == old.number && !bytes.Equal(l.der, old.der):
-			return fmt.Errorf("add revocation list: %w: a second list with number %d; the CA has a fault", ErrCRL, l.number)
-		}
+	default:
 		v.lists[i] = l
 	}
 	if v.floor != nil {
-		v.floor.Advance(list.ThisUpdate)
+		v.floor.Advance(l.thisDate)
 	}
 	return nil
 }
 
-// CRL returns a copy of the list that is kept of the first root that has one, nil if none has.
-func (v *Verifier) CRL() []byte {
-	if l := v.first(); l != nil {
-		return bytes.Clone(l.der)
-	}
-	return nil
-}
-
-// CRLNumber returns the number of the list that [Verifier.CRL] returns, 0 for none.
-func (v *Verifier) CRLNumber() uint64 {
-	if l := v.first(); l != nil {
-		return l.number
-	}
-	return 0
-}
-
-// CRLs returns copies of the lists of all CAs, in the order of VerifierConfig.
-func (v *Verifier) CRLs() [][]byte {
-	v.mu.RLock()
-	defer v.mu.RUnlock()
-	var all [][]byte
-	for _, ca := range v.issuers {
-		for _, l := range v.lists {
-			if equalDER(l.issuer, ca) {
-				all = append(all, bytes.Clone(l.der))
-			}
+// place returns where a list belongs. The caller holds mu.
+func (v *Verifier) place(l *revocationList, now time.Time) (int, error) {
+	i := slices.IndexFunc(v.lists, func(k *revocationList) bool { return sameAuthority(k.issuer, l.issuer) })
+	if i < 0 {
+		if len(v.lists) < maxLists {
+			return len(v.lists), nil
 		}
+		i = slices.IndexFunc(v.lists, func(k *revocationList) bool { return v.over(k.issuer, now) })
+		if i < 0 || v.over(l.issuer, now) {
+			return 0, fmt.Errorf("%w: lists of %d authorities are kept already", ErrCRL, maxLists)
+		}
+		return i, nil
+	}
+	switch old := v.lists[i]; {
+	case l.number < old.number:
+		return 0, fmt.Errorf("%w: number %d, have %d", ErrCRLOlder, l.number, old.number)
+	case l.number > old.number:
+	case !bytes.Equal(l.List, old.List):
+		return 0, fmt.Errorf("%w: a second list with number %d; the CA has a fault", ErrCRL, l.number)
+	case len(l.Issuer) < len(old.Issuer):
+		l.Issuer = old.Issuer // more certificates reach more roots
+	}
+	return i, nil
+}
+
+// over reports that nothing which ca issued is accepted any more. The caller holds mu.
+func (v *Verifier) over(ca *x509.Certificate, now time.Time) bool {
+	if slices.ContainsFunc(v.roots, func(r *x509.Certificate) bool { return sameAuthority(r, ca) }) {
+		return false
+	}
+	return now.After(ca.NotAfter) ||
+		slices.ContainsFunc(v.lists, func(l *revocationList) bool { return l.names(ca) && ca.CheckSignatureFrom(l.issuer) == nil })
+}
+
+// CRLs returns the lists that are kept, as [CRLBundle] encodes them, each CA's in the place where the first of it was added.
+func (v *Verifier) CRLs() [][]byte {
+	var all [][]byte
+	for _, l := range v.Newer(nil) {
+		all = append(all, l.Bundle)
 	}
 	return all
 }
 
-func (v *Verifier) first() *revocationList {
+// Newer returns the lists, of those that are kept, of which somebody who has others has an older number or none.
+func (v *Verifier) Newer(have []CRLNumber) []KeptCRL {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	for _, root := range v.roots {
-		for _, l := range v.lists {
-			if equalDER(l.issuer, root) {
-				return l
-			}
+	var out []KeptCRL
+	for _, l := range v.lists {
+		n := CRLNumber{AuthorityOf(l.issuer), l.number}
+		if !slices.ContainsFunc(have, func(h CRLNumber) bool { return h.Authority == n.Authority && h.Number >= n.Number }) {
+			out = append(out, KeptCRL{n, l.bytes()})
 		}
+	}
+	return out
+}
+
+// CRLNumbers returns the numbers of the lists that are kept, in ascending order of the authorities, each once.
+func (v *Verifier) CRLNumbers() []CRLNumber {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	var out []CRLNumber
+	for _, l := range v.lists {
+		out = append(out, CRLNumber{AuthorityOf(l.issuer), l.number})
+	}
+	slices.SortFunc(out, func(a, b CRLNumber) int {
+		return cmp.Or(bytes.Compare(a.Authority[:], b.Authority[:]), cmp.Compare(a.Number, b.Number))
+	})
+	return slices.CompactFunc(out, func(a, b CRLNumber) bool { return a.Authority == b.Authority })
+}
+
+// Revoked reports whether a list that is kept names cert itself. It does not verify cert, nor look at who issued it.
+func (v *Verifier) Revoked(cert *x509.Certificate) bool {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return slices.ContainsFunc(v.lists, func(l *revocationList) bool { return l.names(cert) && cert.CheckSignatureFrom(l.issuer) == nil })
+}
+
+// CheckRevocation is for what was verified before: it returns [ErrRevoked] if a list that is kept names the certificate of c or a CA on its way to a root,
+// and there is no other way. Validity in time plays no part.
+func (v *Verifier) CheckRevocation(c Credential) error {
+	chain, err := c.parse()
+	if err == nil && v.named(chain) {
+		_, err = v.everTrusted(chain, v.checkPath)
+	}
+	if err != nil {
+		return fmt.Errorf("check revocation: %w", err)
 	}
 	return nil
 }
 
-// Revoked reports whether a list that is kept names leaf. It does not verify leaf.
-func (v *Verifier) Revoked(leaf *x509.Certificate) bool {
+// named tells quickly whether a list may speak of one of certs. It is asked about everybody whenever there is a new list.
+func (v *Verifier) named(certs []*x509.Certificate) bool {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	for _, l := range v.lists {
-		if l.names(leaf) && leaf.CheckSignatureFrom(l.issuer) == nil {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(v.lists, func(l *revocationList) bool { return slices.ContainsFunc(certs, l.names) })
 }
 
 // listed is Revoked for a certificate that is known to be signed by issuer.
 func (v *Verifier) listed(cert, issuer *x509.Certificate) bool {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	for _, l := range v.lists {
-		// The same CA may have two certificates, renewed under one key; its list counts for both.
-		if l.names(cert) && bytes.Equal(l.issuer.RawSubjectPublicKeyInfo, issuer.RawSubjectPublicKeyInfo) {
-			return true
-		}
-	}
-	return false
+	// The same CA may have several certificates under one key, renewed or by several roots; its list counts for all.
+	return slices.ContainsFunc(v.lists, func(l *revocationList) bool { return l.names(cert) && sameAuthority(l.issuer, issuer) })
 }
 
 func (l *revocationList) names(cert *x509.Certificate) bool {
@@ -125,68 +186,77 @@ func (l *revocationList) names(cert *x509.Certificate) bool {
 	return ok
 }
 
-// VerifyRevoked returns nil if crl, which a CA of the verifier signed, names the certificate of c, which the same CA signed: then
-// the CA has revoked it, whoever shows the list. The list need not be the newest, and is not kept. [ErrNotRevoked] says that the list is good
-// but does not name the certificate. Validity in time plays no part.
+// VerifyRevoked returns nil if crl, one [CRLBundle] which a CA under the roots signed, names the certificate of c, which the same CA signed: then
+// the CA has revoked it, whoever shows the list. The list need not be the newest, and is not kept; its issuer may be known by the chain of c as
+// well. [ErrNotRevoked] says that the list is good but does not name the certificate. Validity in time plays no part. The word of a CA that is known
+// to be revoked itself is no evidence, [ErrRevoked]: somebody else may have its key, and what rests on evidence cannot be undone.
 func (v *Verifier) VerifyRevoked(crl []byte, c Credential) error {
-	l, _, err := v.parseCRL(crl)
-	if err != nil {
+	if err := v.verifyRevoked(crl, c); err != nil {
 		return fmt.Errorf("verify revocation: %w", err)
-	}
-	if err := c.check(); err != nil {
-		return fmt.Errorf("verify revocation: %w", err)
-	}
-	leaf, err := parseCertificate(c.Chain[0])
-	if err != nil {
-		return fmt.Errorf("verify revocation: %w", err)
-	}
-	id, _, err := clientProfile(leaf)
-	if err != nil {
-		return fmt.Errorf("verify revocation: %w", err)
-	}
-	// Without the signature anybody could make a certificate with a revoked serial number and have it wiped.
-	if err := leaf.CheckSignatureFrom(l.issuer); err != nil || !bytes.Equal(leaf.RawIssuer, l.issuer.RawSubject) {
-		return fmt.Errorf("verify revocation: %w: the certificate of %s is not signed by the CA of the list", ErrUntrusted, id)
-	}
-	if !l.names(leaf) {
-		return fmt.Errorf("verify revocation: %w: %s, list number %d", ErrNotRevoked, id, l.number)
 	}
 	return nil
 }
 
-// parseCRL accepts a complete list for everything that its CA issued, the only kind with one meaning.
-func (v *Verifier) parseCRL(der []byte) (*revocationList, *x509.RevocationList, error) {
-	fail := func(format string, a ...any) (*revocationList, *x509.RevocationList, error) {
-		return nil, nil, fmt.Errorf("%w: "+format, append([]any{ErrCRL}, a...)...)
+func (v *Verifier) verifyRevoked(crl []byte, c Credential) error {
+	bundles, err := ParseCRLs(crl)
+	if err != nil {
+		return err
 	}
-	if len(der) > MaxCRL {
-		return fail("%d bytes, want at most %d", len(der), MaxCRL)
+	if len(bundles) != 1 {
+		return fmt.Errorf("%w: %d lists, want one", ErrCRL, len(bundles))
 	}
-	list, err := x509.ParseRevocationList(der)
+	chain, err := c.parse()
+	if err != nil {
+		return err
+	}
+	id, _, err := clientProfile(chain[0])
+	if err != nil {
+		return err
+	}
+	l, err := v.parseCRL(bundles[0], chain[1:])
+	if err != nil {
+		return err
+	}
+	// Without the signature anybody could make a certificate with a revoked serial number and have it wiped.
+	if err := chain[0].CheckSignatureFrom(l.issuer); err != nil || !bytes.Equal(chain[0].RawIssuer, l.issuer.RawSubject) {
+		return fmt.Errorf("%w: the certificate of %s is not signed by the CA of the list", ErrUntrusted, id)
+	}
+	if !l.names(chain[0]) {
+		return fmt.Errorf("%w: %s, list number %d", ErrNotRevoked, id, l.number)
+	}
+	if len(l.above) > 0 {
+		if _, err := v.everTrusted(l.above, v.checkPath); err != nil {
+			return fmt.Errorf("CA of the list: %w", err)
+		}
+	}
+	return nil
+}
+
+// parseCRL accepts a complete list for everything that its CA issued, the only kind with one meaning. hints are certificates that its issuer may have
+// besides those of the bundle.
+func (v *Verifier) parseCRL(b CRLBundle, hints []*x509.Certificate) (*revocationList, error) {
+	fail := func(format string, a ...any) (*revocationList, error) {
+		return nil, fmt.Errorf("%w: "+format, append([]any{ErrCRL}, a...)...)
+	}
+	list, err := x509.ParseRevocationList(b.List)
 	if err != nil {
 		return fail("%w", err)
-	}
-	if len(list.Raw) != len(der) {
-		return fail("bytes after the end")
 	}
 	if list.SignatureAlgorithm != x509.ECDSAWithSHA256 {
 		return fail("signed with %s, want ECDSA with SHA-256", list.SignatureAlgorithm)
 	}
-	issuer := v.issuerOf(list)
-	if issuer == nil {
-		return fail("issued by %q, signed by no CA that is trusted here", list.Issuer.CommonName)
+	l := &revocationList{CRLBundle: b, thisDate: list.ThisUpdate, serials: make(map[string]struct{}, len(list.RevokedCertificateEntries))}
+	if err := v.findIssuer(l, list, hints); err != nil {
+		return fail("%w", err)
 	}
 	if list.Number == nil || !list.Number.IsUint64() || list.Number.Sign() <= 0 || list.Number.Uint64() > math.MaxInt64 {
 		return fail("no number, or one outside 1 to 2^63-1")
 	}
+	l.number = list.Number.Uint64()
 	for _, e := range list.Extensions {
 		if e.Critical { // a delta or partial list says so in a critical extension
 			return fail("critical extension %s is unknown", e.Id)
 		}
-	}
-	l := &revocationList{
-		der: bytes.Clone(der), issuer: issuer, number: list.Number.Uint64(),
-		serials: make(map[string]struct{}, len(list.RevokedCertificateEntries)),
 	}
 	for _, e := range list.RevokedCertificateEntries {
 		for _, x := range e.Extensions {
@@ -199,14 +269,56 @@ func (v *Verifier) parseCRL(der []byte) (*revocationList, *x509.RevocationList, 
 		}
 		l.serials[string(e.SerialNumber.Bytes())] = struct{}{}
 	}
-	return l, list, nil
+	return l, nil
 }
 
-func (v *Verifier) issuerOf(list *x509.RevocationList) *x509.Certificate {
-	for _, ca := range v.issuers {
-		if bytes.Equal(ca.RawSubject, list.RawIssuer) && ca.KeyUsage&x509.KeyUsageCRLSign != 0 && list.CheckSignatureFrom(ca) == nil {
-			return ca
+// findIssuer sets the issuer of l: a CA that the verifier knows, or one whose certificates lead to a root. They need not be valid now.
+func (v *Verifier) findIssuer(l *revocationList, list *x509.RevocationList, hints []*x509.Certificate) error {
+	signed := func(ca *x509.Certificate) bool {
+		return bytes.Equal(ca.RawSubject, list.RawIssuer) && ca.KeyUsage&x509.KeyUsageCRLSign != 0 && list.CheckSignatureFrom(ca) == nil
+	}
+	ways, err := waysOf(l.Issuer)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(ways, func(way []*x509.Certificate) bool { return !signed(way[0]) }) {
+		// What goes with a list is passed on with it, so it has to belong there even where it is not needed.
+		return errors.New("the certificates behind it are not those of its issuer")
+	}
+	if i := slices.IndexFunc(v.roots, signed); i >= 0 {
+		l.issuer = v.roots[i]
+		return nil
+	}
+	if i := slices.IndexFunc(hints, signed); len(ways) == 0 && i >= 0 {
+		ways = append(ways, hints[i:])
+	}
+	err = fmt.Errorf("issued by %q, signed by no root; the certificates of an issuing CA go with its list", list.Issuer.CommonName)
+	for _, way := range ways {
+		if _, err = v.everTrusted(way, checkCAs); err == nil {
+			l.issuer, l.above = way[0], way
+			return nil
+		}
+		err = fmt.Errorf("its CA %q: %w", way[0].Subject.CommonName, err)
+	}
+	return err
+}
+
+// waysOf parses the certificates behind a list: ways from its issuer upwards, each certificate signed by the next one.
+func waysOf(ders [][]byte) (ways [][]*x509.Certificate, err error) {
+	certs, err := parseChain(ders)
+	if err != nil {
+		return nil, err
+	}
+	for i, c := range certs {
+		last := len(ways) - 1
+		switch {
+		case i == 0 || sameAuthority(c, certs[0]):
+			ways = append(ways, []*x509.Certificate{c})
+		case len(ways[last]) == MaxChain-1 || certs[i-1].CheckSignatureFrom(c) != nil:
+			return nil, errors.New("the certificates behind it do not lead upwards from its issuer")
+		default:
+			ways[last] = append(ways[last], c)
 		}
 	}
-	return nil
+	return ways, nil
 }

@@ -17,9 +17,9 @@ import (
 func TestCRL(t *testing.T) {
 	p := newPKI(t)
 	v := p.verifier(t)
-	require.Nil(t, v.CRL())
-	require.Zero(t, v.CRLNumber())
 	require.Empty(t, v.CRLs())
+	require.Empty(t, v.CRLNumbers())
+	require.Empty(t, v.Newer(nil))
 
 	c, _, _ := p.peer(t, "D-1")
 	d, _, _ := p.peer(t, "D-2")
@@ -31,8 +31,10 @@ func TestCRL(t *testing.T) {
 	require.False(t, v.Revoked(leaf))
 
 	require.NoError(t, v.AddCRL(second))
-	require.EqualValues(t, 5, v.CRLNumber())
-	require.Equal(t, second, v.CRL())
+	require.Equal(t, []identity.CRLNumber{{Authority: identity.AuthorityOf(p.root), Number: 5}}, v.CRLNumbers())
+	require.Empty(t, v.Newer(v.CRLNumbers()))
+	require.Len(t, v.Newer([]identity.CRLNumber{{Authority: identity.AuthorityOf(p.root), Number: 4}}), 1)
+	require.Equal(t, [][]byte{second}, v.CRLs())
 	_, err = v.Verify(c, 0)
 	require.ErrorIs(t, err, identity.ErrRevoked)
 	_, err = v.VerifyChain([]*x509.Certificate{leaf})
@@ -46,11 +48,11 @@ func TestCRL(t *testing.T) {
 	require.ErrorIs(t, v.AddCRL(p.crl(t, 4)), identity.ErrCRLOlder)
 	require.ErrorIs(t, v.AddCRL(p.crl(t, 5)), identity.ErrCRL, "two lists of one number")
 	require.True(t, v.Revoked(leaf))
-	require.Equal(t, second, v.CRL())
+	require.Equal(t, [][]byte{second}, v.CRLs())
 
-	got := v.CRL()
-	clear(got)
-	require.Equal(t, second, v.CRL(), "what CRL returns is a copy")
+	got := v.CRLs()
+	clear(got[0])
+	require.Equal(t, [][]byte{second}, v.CRLs(), "what CRLs returns is a copy")
 }
 
 func TestAddCRLRefuses(t *testing.T) {
@@ -84,7 +86,7 @@ func TestAddCRLRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.ErrorIs(t, v.AddCRL(der), identity.ErrCRL)
-			require.Nil(t, v.CRL())
+			require.Empty(t, v.CRLs())
 			require.ErrorIs(t, v.VerifyRevoked(der, identity.Credential{Chain: [][]byte{leaf.Raw}}), identity.ErrCRL)
 		})
 	}
@@ -113,7 +115,7 @@ func TestVerifyRevoked(t *testing.T) {
 	leaf := parseCert(t, c.Chain[0])
 	list := p.crl(t, 2, leaf)
 	require.NoError(t, v.VerifyRevoked(list, c))
-	require.Nil(t, v.CRL(), "evidence is not kept")
+	require.Empty(t, v.CRLs(), "evidence is not kept")
 	require.ErrorIs(t, v.VerifyRevoked(list, other), identity.ErrNotRevoked)
 	require.ErrorIs(t, v.VerifyRevoked(p.crl(t, 1), c), identity.ErrNotRevoked)
 	require.ErrorIs(t, v.VerifyRevoked(stranger.crl(t, 9, leaf), c), identity.ErrCRL)
@@ -181,12 +183,12 @@ func TestVerifierConcurrent(t *testing.T) {
 					require.ErrorIs(t, err, identity.ErrCRLOlder)
 				}
 				_, _ = v.Verify(c, 0)
-				_, _, _ = v.Revoked(leaf), v.CRL(), v.CRLs()
+				_, _, _ = v.Revoked(leaf), v.CRLNumbers(), v.CRLs()
 			}
 		})
 	}
 	wg.Wait()
-	require.EqualValues(t, len(lists), v.CRLNumber())
+	require.EqualValues(t, len(lists), v.CRLNumbers()[0].Number)
 }
 
 func FuzzAddCRL(f *testing.F) {
@@ -200,10 +202,10 @@ func FuzzAddCRL(f *testing.F) {
 		v := p.verifier(t)
 		if err := v.AddCRL(b); err != nil {
 			require.ErrorIs(t, err, identity.ErrCRL)
-			require.Nil(t, v.CRL())
+			require.Empty(t, v.CRLs())
 			return
 		}
-		require.Equal(t, b, v.CRL())
+		require.Equal(t, [][]byte{b}, v.CRLs())
 		l, err := x509.ParseRevocationList(b)
 		require.NoError(t, err)
 		require.NoError(t, l.CheckSignatureFrom(p.root))

@@ -19,9 +19,11 @@
 //	        "A-WATER--2" as name: the TLS certificate of one of several instances, not good for a credential.
 //	server  CN = first DNS name = the name of a platform, then host names and IP addresses; extKeyUsage serverAuth. Not good for a
 //	        credential, nor as a client's.
-//	CA      basicConstraints CA, keyUsage keyCertSign and cRLSign.
+//	CA      basicConstraints CA, keyUsage keyCertSign and cRLSign; an issuing CA under a root with pathlen 0.
 //
-// Revocation lists are complete lists of one CA (RFC 5280), numbered; an older one never replaces a newer one.
+// A chain leads from the certificate over issuing CAs to a root that the verifier trusts, and may go on to other roots. Revocation lists are
+// complete lists of one CA (RFC 5280), numbered; an older one never replaces a newer one. They travel with the certificates of their issuer
+// ([CRLBundle]).
 //
 // # What it does not promise
 //

@@ -13,17 +13,11 @@ import (
 // proof: with the key of a revoked CA such credentials can be made for any name.
 func (v *Verifier) VerifyLapsed(c Credential, want Role) (*Verified, error) {
 	fail := func(err error) (*Verified, error) { return nil, fmt.Errorf("verify lapsed credential: %w", err) }
-	if err := c.check(); err != nil {
+	chain, err := c.parse()
+	if err != nil {
 		return fail(err)
 	}
-	chain := make([]*x509.Certificate, len(c.Chain))
-	for i, der := range c.Chain {
-		var err error
-		if chain[i], err = parseCertificate(der); err != nil {
-			return fail(err)
-		}
-	}
-	from, to := common(chain)
+	from, to := v.valid(chain)
 	if e, _, _, err := parseEndorsement(c.Endorsement); err == nil {
 		from, to = later(from, e.notBefore), earlier(to, e.notAfter)
 	}
@@ -44,7 +38,7 @@ func (v *Verifier) VerifyClientLapsed(chain []*x509.Certificate) (ID, error) {
 	if err := tlsChain(chain); err != nil {
 		return fail(err)
 	}
-	id, instance, err := v.past(common(chain)).VerifyClient(chain)
+	id, instance, err := v.past(v.valid(chain)).VerifyClient(chain)
 	if err != nil {
 		return fail(err)
 	}
@@ -64,7 +58,16 @@ func (v *Verifier) past(from, to time.Time) *Verifier {
 		at = later(at, from) // a floor that is behind, see begun
 	}
 	at = earlier(at, to)
-	return &Verifier{roots: v.roots, issuers: v.issuers, pool: v.pool, clock: func() time.Time { return at }}
+	return &Verifier{roots: v.roots, pool: v.pool, clock: func() time.Time { return at }}
+}
+
+// valid is when all certificates were valid on the way from chain[0] to a root, which may be shorter than the chain.
+func (v *Verifier) valid(chain []*x509.Certificate) (from, to time.Time) {
+	path, err := v.everTrusted(chain, func([]*x509.Certificate) error { return nil })
+	if err != nil {
+		path = chain // to be refused
+	}
+	return common(path)
 }
 
 // common is when all certificates of a chain are valid.

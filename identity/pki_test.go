@@ -109,6 +109,17 @@ func (p *pki) crlWith(t testing.TB, number int64, edit func(*x509.RevocationList
 	return der
 }
 
+// issuing returns an issuing CA under p, and its chain.
+func (p *pki) issuing(t testing.TB, name string, edit func(*x509.Certificate)) *pki {
+	t.Helper()
+	c := caTemplate(name)
+	c.SerialNumber = big.NewInt(5000 + p.serial.Add(1))
+	edit(c)
+	sub := &pki{key: newKey(t)}
+	sub.root = parseCert(t, p.sign(t, c, sub.key.Public()))
+	return sub
+}
+
 func (p *pki) verifier(t testing.TB) *identity.Verifier {
 	t.Helper()
 	v, err := identity.NewVerifier(identity.VerifierConfig{Roots: []*x509.Certificate{p.root}, Now: clock})

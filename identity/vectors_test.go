@@ -59,6 +59,14 @@ type vectors struct {
 		CRL          octets            `json:"crl"`
 		CRLNumber    uint64            `json:"crl_number"`
 	} `json:"peer"`
+	Issuing struct {
+		Certificate octets `json:"certificate"`
+		Credential  octets `json:"credential"`
+		CRL         octets `json:"crl"`
+		CRLNumber   uint64 `json:"crl_number"`
+		Authority   octets `json:"authority"`
+		RootCRL     octets `json:"root_crl"`
+	} `json:"issuing"`
 }
 
 func readVectors(t testing.TB) vectors {
@@ -154,7 +162,7 @@ func TestVectorPeer(t *testing.T) {
 
 	require.NoError(t, v.VerifyRevoked(p.CRL, parsed))
 	require.NoError(t, v.AddCRL(p.CRL))
-	require.Equal(t, p.CRLNumber, v.CRLNumber())
+	require.Equal(t, p.CRLNumber, v.CRLNumbers()[0].Number)
 	_, err = v.Verify(parsed, 0)
 	require.ErrorIs(t, err, identity.ErrRevoked)
 }
@@ -171,4 +179,35 @@ func deriveClaimKey(t testing.TB, code, device string) *ecdsa.PrivateKey {
 	d, err := hkdf.Key(sha256.New, x.FillBytes(make([]byte, 15)), []byte(device), "semio-identity/1 claim\x00", 32)
 	require.NoError(t, err)
 	return privateKey(t, d)
+}
+
+// An issuing CA: its certificate, a chain through it, its list with it, and the root's list that ends it.
+func TestVectorIssuing(t *testing.T) {
+	all := readVectors(t)
+	p := all.Issuing
+	v, err := identity.NewVerifier(identity.VerifierConfig{
+		Roots: []*x509.Certificate{parseCert(t, all.Peer.Root)},
+		Now:   func() time.Time { return time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC) },
+	})
+	require.NoError(t, err)
+	c, err := identity.ParseCredential(p.Credential)
+	require.NoError(t, err)
+	require.Equal(t, []byte(p.Certificate), c.Chain[1])
+	_, err = v.Verify(c, identity.RoleDevice)
+	require.NoError(t, err)
+
+	bundles, err := identity.ParseCRLs(p.CRL)
+	require.NoError(t, err)
+	require.Equal(t, [][]byte{p.Certificate}, bundles[0].Issuer)
+	require.NoError(t, v.VerifyRevoked(p.CRL, c))
+	w, err := identity.NewVerifier(identity.VerifierConfig{Roots: v.Roots(), Now: v.Now})
+	require.NoError(t, err)
+	require.NoError(t, w.AddCRL(p.CRL))
+	require.Equal(t, []identity.CRLNumber{{Authority: identity.AuthorityID(p.Authority), Number: p.CRLNumber}}, w.CRLNumbers())
+	require.NoError(t, v.AddCRL(p.RootCRL))
+	for _, v := range []*identity.Verifier{v, w} {
+		_, err = v.Verify(c, 0)
+		require.ErrorIs(t, err, identity.ErrRevoked)
+	}
+	require.ErrorIs(t, v.VerifyRevoked(p.CRL, c), identity.ErrRevoked)
 }

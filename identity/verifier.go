@@ -13,11 +13,9 @@ import (
 
 // VerifierConfig is what a [Verifier] trusts.
 type VerifierConfig struct {
-	// Roots are the certificates of the CAs that are trusted. At least one.
+	// Roots are the certificates of the CAs that are trusted, at least one. Chains and revocation lists bring the certificates of
+	// issuing CAs themselves.
 	Roots []*x509.Certificate
-	// Issuers are issuing CAs under the roots whose revocation lists are to be accepted. They are not trusted by being here;
-	// a chain brings its own. None is needed where the roots issue.
-	Issuers []*x509.Certificate
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 	// Floor, instead of Now, is for devices without a clock. The verifier raises it with what it verifies.
@@ -26,14 +24,13 @@ type VerifierConfig struct {
 
 // Verifier decides who is who. It is safe for concurrent use.
 type Verifier struct {
-	roots   []*x509.Certificate
-	issuers []*x509.Certificate // roots first
-	pool    *x509.CertPool
-	clock   func() time.Time
-	floor   *TimeFloor
+	roots []*x509.Certificate
+	pool  *x509.CertPool // roots
+	clock func() time.Time
+	floor *TimeFloor
 
 	mu    sync.RWMutex      // guards lists
-	lists []*revocationList // at most one for each of issuers
+	lists []*revocationList // one for each CA, in the order in which the first was added; not changed in place
 }
 
 // NewVerifier returns a Verifier with no revocation lists; [Verifier.AddCRL] adds those that were kept. Every root must be
@@ -52,7 +49,7 @@ func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
 	if v.floor != nil {
 		v.clock = v.floor.Now
 	}
-	for _, ca := range slices.Concat(cfg.Roots, cfg.Issuers) {
+	for _, ca := range cfg.Roots {
 		if ca == nil {
 			return nil, errors.New("new verifier: a CA certificate is nil")
 		}
@@ -61,14 +58,8 @@ func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
 		}
 	}
 	v.roots = slices.Clone(cfg.Roots)
-	v.issuers = slices.Concat(cfg.Roots, cfg.Issuers)
 	for _, r := range v.roots {
 		v.pool.AddCert(r)
-	}
-	for _, ca := range cfg.Issuers {
-		if _, _, err := v.path([]*x509.Certificate{ca}, x509.ExtKeyUsageAny); err != nil {
-			return nil, fmt.Errorf("new verifier: issuing CA %q: %w", ca.Subject.CommonName, err)
-		}
 	}
 	return v, nil
 }
@@ -79,8 +70,9 @@ func (v *Verifier) Roots() []*x509.Certificate { return slices.Clone(v.roots) }
 // Now returns the time that validity is checked against.
 func (v *Verifier) Now() time.Time { return v.clock() }
 
-// Verify makes a [Verified] of c: the certificate follows the profile of its role, leads to a root through exactly the
-// certificates of the chain, is valid now and not revoked, and its key endorses the agreement key. want is the role that the caller
+// Verify makes a [Verified] of c: the certificate follows the profile of its role, leads to a root through the certificates of the
+// chain, is valid now and not revoked, and its key endorses the agreement key. The chain may go on behind a root that is trusted by itself: the certificate
+// of a new root by an old one, for those who trust the old one alone. want is the role that the caller
 // expects, or 0 for any: [ErrRole] reports another. The other errors are the sentinels of this package.
 //
 // Verify shows that the CA knows the peer, not that the sender of c is the peer: a credential is public.
@@ -97,12 +89,9 @@ func (v *Verifier) verify(c Credential, want Role) (*Verified, error) {
 		return nil, err
 	}
 	c = c.clone()
-	chain := make([]*x509.Certificate, len(c.Chain))
-	for i, der := range c.Chain {
-		var err error
-		if chain[i], err = parseCertificate(der); err != nil {
-			return nil, err
-		}
+	chain, err := parseChain(c.Chain)
+	if err != nil {
+		return nil, err
 	}
 	leaf := chain[0]
 	id, instance, err := clientProfile(leaf)
@@ -119,8 +108,8 @@ func (v *Verifier) verify(c Credential, want Role) (*Verified, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(path) != len(chain)+1 || !slices.EqualFunc(path[:len(chain)], chain, equalDER) {
-		return nil, fmt.Errorf("%w: the chain is not the path from the certificate to the root, in order and without the root", ErrCredential)
+	if err := tail(chain, len(path)-1); err != nil {
+		return nil, err
 	}
 	p := &Verified{id: id, leaf: leaf, hash: sha256.Sum256(leaf.Raw), credential: c}
 	_, p.notAfter = common(path)
@@ -148,12 +137,57 @@ func (v *Verifier) verify(c Credential, want Role) (*Verified, error) {
 	return p, nil
 }
 
-// path returns the way from chain[0] to a root, root last, and the time that it is valid at.
-func (v *Verifier) path(chain []*x509.Certificate, usage x509.ExtKeyUsage) ([]*x509.Certificate, time.Time, error) {
-	at := v.clock()
-	if v.floor != nil {
-		at = v.begun(chain, at)
+// tail checks what stands in a chain behind the first n certificates, which lead to a root: further ways, for those who do not trust that one. Each
+// certificate is that of the CA before it, and none is a root's, so that nothing else is carried along.
+func tail(chain []*x509.Certificate, n int) error {
+	for i := n; i < len(chain); i++ {
+		if chain[i-1].CheckSignatureFrom(chain[i]) != nil || chain[i].CheckSignatureFrom(chain[i]) == nil {
+			return fmt.Errorf("%w: the chain is not the way from the certificate to a root, in order and without the root", ErrCredential)
+		}
 	}
+	return nil
+}
+
+// path returns the way from chain[0] to a root, root last, and the time that it is valid at. With a floor that is the latest beginning on the way,
+// if it lies ahead of the floor.
+func (v *Verifier) path(chain []*x509.Certificate, usage x509.ExtKeyUsage) (path []*x509.Certificate, at time.Time, err error) {
+	for n := 1; n <= len(chain); n++ {
+		now := v.clock()
+		if v.floor != nil {
+			now = v.begun(chain[:n], now)
+		}
+		p, e := v.pathThrough(chain[:n], usage, now, v.checkPath)
+		if e == nil {
+			return p, now, nil
+		}
+		err = clearer(err, e)
+	}
+	return nil, at, err
+}
+
+// everTrusted returns the way from chain[0] to a root at a time when all of it was valid, if it passes check.
+func (v *Verifier) everTrusted(chain []*x509.Certificate, check func([]*x509.Certificate) error) ([]*x509.Certificate, error) {
+	var err error
+	for n := 1; n <= len(chain); n++ {
+		p, e := v.pathThrough(chain[:n], x509.ExtKeyUsageAny, v.begun(chain[:n], time.Time{}), check)
+		if e == nil {
+			return p, nil
+		}
+		err = clearer(err, e)
+	}
+	return nil, err
+}
+
+// clearer returns the error that says more. That the first certificates of a chain lead to no root says nothing if more come.
+func clearer(a, b error) error {
+	if a == nil || errors.Is(a, ErrUntrusted) {
+		return b
+	}
+	return a
+}
+
+// pathThrough returns the way from chain[0] through all of chain to a root.
+func (v *Verifier) pathThrough(chain []*x509.Certificate, usage x509.ExtKeyUsage, at time.Time, check func([]*x509.Certificate) error) ([]*x509.Certificate, error) {
 	inter := x509.NewCertPool()
 	for _, ca := range chain[1:] {
 		inter.AddCert(ca)
@@ -162,17 +196,22 @@ func (v *Verifier) path(chain []*x509.Certificate, usage x509.ExtKeyUsage) ([]*x
 		Roots: v.pool, Intermediates: inter, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{usage},
 	})
 	if err != nil {
-		return nil, at, pathError(err, chain[0], at)
+		return nil, pathError(err, chain[0], at)
 	}
-	// Two roots may share a key; one good path is enough.
+	// Two roots may share a key, and there may be ways round; one good path is enough.
+	err = fmt.Errorf("%w: the chain is not the way from the certificate to a root, in order and without the root", ErrCredential)
 	for _, path := range paths {
-		if err = v.checkPath(path); err == nil {
-			return path, at, nil
+		if len(path) != len(chain)+1 || !slices.EqualFunc(path[:len(chain)], chain, equalDER) {
+			continue
+		}
+		if err = check(path); err == nil {
+			return path, nil
 		}
 	}
-	return nil, at, err
+	return nil, err
 }
 
+// checkPath is for the way of a peer's certificate: the profiles of the CAs, and the revocation lists.
 func (v *Verifier) checkPath(path []*x509.Certificate) error {
 	for i, cert := range path[:len(path)-1] {
 		if i > 0 {
@@ -187,15 +226,28 @@ func (v *Verifier) checkPath(path []*x509.Certificate) error {
 	return nil
 }
 
+// checkCAs is for the way of a CA's certificate: path[0] is one too, which x509 does not count in path lengths.
+func checkCAs(path []*x509.Certificate) error {
+	for below, ca := range path {
+		if err := caProfile(ca); err != nil {
+			return err
+		}
+		if ca.MaxPathLen >= 0 && below > ca.MaxPathLen {
+			return fmt.Errorf("%w: %q may have %d CAs below it, not %d", ErrUntrusted, ca.Subject.CommonName, ca.MaxPathLen, below)
+		}
+	}
+	return nil
+}
+
 // begun returns the latest beginning of a validity on the way to a root, if that is after at.
 func (v *Verifier) begun(chain []*x509.Certificate, at time.Time) time.Time {
 	for _, c := range chain {
 		at = later(at, c.NotBefore)
 	}
 	top := chain[len(chain)-1]
-	for _, r := range v.roots {
-		if string(r.RawSubject) == string(top.RawIssuer) {
-			at = later(at, r.NotBefore)
+	for _, ca := range v.roots {
+		if string(ca.RawSubject) == string(top.RawIssuer) {
+			at = later(at, ca.NotBefore)
 		}
 	}
 	return at

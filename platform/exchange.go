@@ -185,17 +185,22 @@ func (t *txn) answer(p *peer, m control.Message, acks []signedAck, ask *asked, r
 		}
 		reply.PeerCredential = t.peerCredential(p.id, m.PeerGeneration)
 	}
-	if m.CRLNumber < t.s.verifier.CRLNumber() {
-		switch crl := t.s.verifier.CRL(); {
-		case len(crl) <= room:
-			reply.CRL = crl
-		case len(reply.Orders) > 0:
-			reply.More = true // with the next reply, when the orders are out of the way
-		default:
-			t.s.log.Error("the revocation list does not fit into a reply; gateways go on with their old one", "bytes", len(crl), "limit", t.s.cfg.Limits.MaxReply)
+	t.addList(&reply, m.Lists, room)
+	return reply, nil
+}
+
+// addList puts one revocation list into the reply that the peer has not, if there is room.
+func (t *txn) addList(reply *control.Reply, have []identity.CRLNumber, room int) {
+	for _, l := range t.s.verifier.Newer(have) {
+		switch size := len(l.Bundle); {
+		case size > t.s.cfg.Limits.MaxReply:
+			t.s.log.Error("a revocation list does not fit into a reply; gateways go on with their old one", "bytes", size, "limit", t.s.cfg.Limits.MaxReply)
+		case size <= room && reply.CRL == nil:
+			reply.CRL, reply.CRLNumber = l.Bundle, l.CRLNumber
+		case reply.CRL != nil || len(reply.Orders) > 0:
+			reply.More = true // with the next reply, when what goes before is out of the way
 		}
 	}
-	return reply, nil
 }
 
 // answered returns the answer that this INIT got before, nil when its epoch is new, and errReplay when the epoch belongs to another INIT

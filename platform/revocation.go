@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
@@ -13,57 +14,134 @@ import (
 	"github.com/semio-iot/semio/platform/registry"
 )
 
-// AddCRL takes a revocation list of an authority in DER: durable, in force and on its way to the gateways when AddCRL returns. An
-// application that it names loses its connections, a device that it names is retired, and both sides get the list as evidence.
-// The errors are those of [identity.Verifier.AddCRL]: an older list changes nothing.
-func (s *Service) AddCRL(ctx context.Context, der []byte) error {
-	if err := s.verifier.AddCRL(der); err != nil {
+// AddCRL takes revocation lists, as [identity.Verifier.AddCRL] does: durable, in force and on their way to the gateways when AddCRL returns. An
+// application that one names loses its connections, a device that one names is retired, and both sides get the list as evidence. Who was certified by an
+// issuing CA that a list names loses the connection to the broker and is refused by everybody, but stays in the registry: once it has a certificate
+// of another CA it goes on. The errors are those of [identity.Verifier.AddCRL]: an older list changes nothing.
+func (s *Service) AddCRL(ctx context.Context, crls []byte) error {
+	if err := s.verifier.AddCRL(crls); err != nil {
 		return err
 	}
 	s.lists.Add(1) // whoever was found to be good is looked at again
-	list, err := x509.ParseRevocationList(der)
+	fail := func(err error) error { return fmt.Errorf("add revocation list: %w", err) }
+	bundles, err := identity.ParseCRLs(crls)
 	if err != nil {
-		return fmt.Errorf("add revocation list: %w", err)
+		return fail(err)
 	}
-	evidence, err := control.Evidence{CRL: der}.Marshal()
-	if err != nil {
-		return fmt.Errorf("add revocation list: %w", err)
+	lists := make([]newList, len(bundles))
+	for i, b := range bundles {
+		if lists[i], err = readList(b); err != nil {
+			return fail(err)
+		}
 	}
-	hash := sha256.Sum256(evidence)
 	err = s.update(ctx, func(t *txn) error {
-		changed := false
-		for i, kept := range s.verifier.CRLs() {
-			key := numbered(prefixCRL, uint64(i))
-			old, err := t.tx.Get(key)
-			if err != nil && !errors.Is(err, ErrNotFound) {
+		var err error
+		if t.crl, err = t.keepLists(); err != nil {
+			return err
+		}
+		for _, l := range lists {
+			if err := t.carryOut(l); err != nil {
 				return err
 			}
-			if err == nil && sha256.Sum256(old) == sha256.Sum256(kept) {
-				continue
-			}
-			if err := t.tx.Put(key, kept); err != nil {
-				return err
-			}
-			changed = true
 		}
-		t.crl = changed
-		used := false
-		for _, id := range s.named(list) {
-			eff, err := t.revoked(id, der, hash)
-			if err != nil {
-				return err
-			}
-			used = used || eff
+		if t.crl {
+			t.cutOff()
 		}
-		if !used {
-			return nil
-		}
-		return t.keep(evidence)
+		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("add revocation list: %w", err)
+		return fail(err)
 	}
 	return nil
+}
+
+// newList is a list as the orders carry it.
+type newList struct {
+	*x509.RevocationList
+	bundle   []byte
+	evidence []byte
+	hash     [32]byte // of evidence
+}
+
+func readList(b identity.CRLBundle) (l newList, err error) {
+	if l.RevocationList, err = x509.ParseRevocationList(b.List); err != nil {
+		return l, err
+	}
+	if l.bundle, err = b.Marshal(); err != nil {
+		return l, err
+	}
+	if l.evidence, err = (control.Evidence{CRL: l.bundle}).Marshal(); err != nil {
+		return l, err
+	}
+	l.hash = sha256.Sum256(l.evidence)
+	return l, nil
+}
+
+// keepLists stores the lists that are in force, and tells whether there is a new one among them.
+func (t *txn) keepLists() (changed bool, err error) {
+	lists := t.s.verifier.CRLs()
+	for i, kept := range lists {
+		key := numbered(prefixCRL, uint64(i))
+		old, err := t.tx.Get(key)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return false, err
+		}
+		if err == nil && bytes.Equal(old, kept) {
+			continue
+		}
+		if err := t.tx.Put(key, kept); err != nil {
+			return false, err
+		}
+		changed = true
+	}
+	return changed, nil
+}
+
+// carryOut ends whom a list names.
+func (t *txn) carryOut(l newList) error {
+	used := false
+	for _, id := range t.s.named(l.RevocationList) {
+		eff, err := t.revoked(id, l.bundle, l.hash)
+		if err != nil {
+			return err
+		}
+		used = used || eff
+	}
+	if !used {
+		return nil
+	}
+	return t.keep(l.evidence)
+}
+
+// cutOff ends the connections of those whose issuing CA is revoked, once. The broker does not let them in again as what they were.
+func (t *txn) cutOff() {
+	over := map[[32]byte]bool{} // by the chain without the peer's own certificate, of which the events speak
+	cut := func(id identity.ID, c identity.Credential) {
+		if len(c.Chain) < 2 {
+			return
+		}
+		key := sha256.Sum256(bytes.Join(c.Chain[1:], nil))
+		revoked, known := over[key]
+		if !known {
+			err := t.s.verifier.CheckRevocation(identity.Credential{Chain: c.Chain[1:]})
+			revoked = errors.Is(err, identity.ErrRevoked) && !t.s.over[key]
+			over[key] = revoked
+		}
+		if revoked {
+			t.effects.Evict = append(t.effects.Evict, id)
+		}
+	}
+	for d := range t.state.Devices() {
+		if d.Status != registry.Retired {
+			cut(d.ID.ID, d.Credential)
+		}
+	}
+	for a := range t.state.Applications() {
+		if !a.Revoked {
+			cut(a.ID.ID, a.Credential)
+		}
+	}
+	t.over = over
 }
 
 // revoked carries out that a list names a peer.

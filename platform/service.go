@@ -57,6 +57,7 @@ type Service struct {
 	head    AuditHead
 	unsure  *AuditHead               // head after the change of which the store did not say whether it was made; nil: none
 	serials map[string][]identity.ID // certificates by serial number
+	over    map[[32]byte]bool        // true: a chain of CAs, by its SHA-256, whose peers were cut off because it is revoked
 }
 
 // Open checks the configuration, reads the store and makes an empty one its own. It starts nothing and connects nowhere; see [Service.Run].
@@ -73,7 +74,7 @@ func open(ctx context.Context, cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, log: cfg.Logger, link: cfg.Link, revoke: make(chan struct{}, 1)}
+	s := &Service{cfg: cfg, log: cfg.Logger, link: cfg.Link, revoke: make(chan struct{}, 1), over: map[[32]byte]bool{}}
 	trust := identity.VerifierConfig{Roots: cfg.Roots, Now: cfg.Now}
 	if s.verifier, err = identity.NewVerifier(trust); err != nil {
 		return nil, err
@@ -175,10 +176,14 @@ func (s *Service) load(ctx context.Context, accept func(AuditHead) error) error 
 			}
 			apps = append(apps, a)
 		}
-		for key, der := range tx.List(prefixCRL) {
-			// The verifier may have a newer one already, which could not be stored.
-			if err := s.verifier.AddCRL(der); err != nil && !errors.Is(err, identity.ErrCRLOlder) {
+		for key, crl := range tx.List(prefixCRL) {
+			if _, err := identity.ParseCRLs(crl); err != nil {
 				return fmt.Errorf("read %s: %w", key, err)
+			}
+			// The verifier may have a newer one already, which could not be stored. And a list of an authority that is no longer among the
+			// roots is no reason to stand still: nothing that it issued is accepted.
+			if err := s.verifier.AddCRL(crl); err != nil && !errors.Is(err, identity.ErrCRLOlder) {
+				s.log.Warn("kept revocation list", "key", key, "err", err)
 			}
 		}
 		if head.Seq == 0 {

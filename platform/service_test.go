@@ -210,7 +210,7 @@ func TestListTooLongForAReply(t *testing.T) {
 		time.Sleep(time.Minute)
 		require.Len(t, dev.taken(), 1)
 		require.Len(t, app.taken(), 1)
-		require.Zero(t, dev.verifier.CRLNumber())
+		require.Empty(t, dev.verifier.CRLs())
 		w.stop()
 		require.Contains(t, logged.String(), "does not fit into a reply")
 	})

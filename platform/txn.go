@@ -21,8 +21,9 @@ type txn struct {
 	state   registry.State
 	head    AuditHead
 	effects registry.Effects
-	crl     bool     // a new revocation list is in force
-	after   []func() // reports, when everything is durable
+	crl     bool              // a new revocation list is in force
+	over    map[[32]byte]bool // chains of CAs that are found to be revoked now
+	after   []func()          // reports, when everything is durable
 }
 
 // update runs f in a transaction and, when that is durable, makes its state the current one and starts its effects. f has no
@@ -89,6 +90,9 @@ func (s *Service) commit(ctx context.Context, f func(t *txn) error) (reports []f
 	// In this order: whoever is cut off must find the new state when he comes back.
 	s.enforce.changed(before, last.state, last.head.Seq, last.effects)
 	s.nudges.soon(last.effects.Nudge...)
+	for chain, revoked := range last.over {
+		s.over[chain] = s.over[chain] || revoked
+	}
 	if last.crl {
 		s.nudges.eventually(last.state)
 	}

@@ -25,8 +25,16 @@ func dirFlag(f *cli.Flags) *string {
 func initialise(f *cli.Flags) cli.Action {
 	dir := dirFlag(f)
 	name := f.Required("name", "`name` of the authority, for people")
+	issuing := f.Bool("issuing", false, "an issuing CA, which a root certifies: its key stays in the safe")
 	f.JSON()
 	return func(_ context.Context, t *cli.Terminal, _ []string) error {
+		if *issuing {
+			if err := initIssuing(*dir, *name); err != nil {
+				return err
+			}
+			path := filepath.Join(*dir, "request.pem")
+			return t.Print(map[string]any{"request": path}, "%s: have a root answer %s with certify, and join", *name, path)
+		}
 		d, err := makeFolder(*dir, *name)
 		if err != nil {
 			return err
@@ -83,10 +91,14 @@ func issue(f *cli.Flags) cli.Action {
 func revoke(f *cli.Flags) cli.Action {
 	open := targetFlags(f)
 	out := f.String("out", "", "`file` for the revocation list that names it")
+	cert := f.String("certificate", "", "in the place of a name, `file` of one certificate, its first: that of another CA, or of an instance; with -dir")
 	f.JSON()
 	return func(ctx context.Context, t *cli.Terminal, args []string) error {
-		if len(args) != 1 {
-			return cli.Usage("name one party or device to revoke")
+		if *cert != "" && len(args) == 0 {
+			return revokeCertificate(t, open, *cert, *out)
+		}
+		if len(args) != 1 || *cert != "" {
+			return cli.Usage("name one party or device to revoke, or a -certificate")
 		}
 		id, err := identity.ParseID(args[0])
 		if err != nil {
@@ -103,6 +115,27 @@ func revoke(f *cli.Flags) cli.Action {
 		}
 		return publish(t, der, *out, id.String()+" is revoked: ")
 	}
+}
+
+func revokeCertificate(t *cli.Terminal, open func(bool) (authority, error), path, out string) error {
+	certs, err := party.ReadCertificates(path)
+	if err != nil {
+		return err
+	}
+	a, err := open(true)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	own, ok := a.(local)
+	if !ok {
+		return cli.Usage("-certificate needs -dir: a single certificate is revoked at the authority itself")
+	}
+	der, err := own.d.RevokeCertificate(certs[0])
+	if err != nil {
+		return err
+	}
+	return publish(t, der, out, fmt.Sprintf("certificate %x of %s is revoked: ", certs[0].SerialNumber, certs[0].Subject.CommonName))
 }
 
 func crl(f *cli.Flags) cli.Action {
@@ -124,12 +157,20 @@ func crl(f *cli.Flags) cli.Action {
 }
 
 func publish(t *cli.Terminal, der []byte, out, what string) error {
-	list, err := x509.ParseRevocationList(der)
+	bundles, err := identity.ParseCRLs(der)
+	if err != nil {
+		return err
+	}
+	list, err := x509.ParseRevocationList(bundles[0].List)
 	if err != nil {
 		return fmt.Errorf("revocation list: %w", err)
 	}
 	if out != "" {
-		if err := t.WriteOut(out, party.EncodeCRL(der)); err != nil || out == "-" {
+		pem, err := party.EncodeCRL(der)
+		if err != nil {
+			return err
+		}
+		if err := t.WriteOut(out, pem); err != nil || out == "-" {
 			return err
 		}
 	}
@@ -265,7 +306,16 @@ func (l local) IssueServer(_ context.Context, request []byte) ([][]byte, error) 
 }
 
 func (l local) Revoke(_ context.Context, id identity.ID) ([]byte, error) { return l.d.Revoke(id) }
-func (l local) CRL(context.Context) ([]byte, error)                      { return l.d.CRL() }
+
+// CRL has the lists of other authorities behind the own ones, as a server has.
+func (l local) CRL(context.Context) ([]byte, error) {
+	own, err := l.d.CRL()
+	if err != nil {
+		return nil, err
+	}
+	others, err := readLists(l.d.dir)
+	return append(own, others...), err
+}
 
 // remote checks what came over the network before it is handed on.
 type remote struct {

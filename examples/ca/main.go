@@ -6,6 +6,12 @@
 //	ca serve -dir ca -operators O-ROOT                       answers factories, platforms and operators over the network
 //	ca revoke -ca https://HOST:8444 -party root D-THERMO-7   the same commands from elsewhere, by an operator
 //
+//	ca init -dir issuing -name "Example Issuing" -issuing    an issuing CA: makes issuing/request.pem
+//	ca certify -dir ca -in issuing/request.pem -out i.pem    the root answers it, and can stay in the safe then
+//	ca join -dir issuing -in i.pem -roots ca/root.pem        from now on the issuing CA does the rest
+//	ca roll-over -dir ca                                     a new key, also for a root: cross certificates carry the old devices over
+//	ca revoke -dir ca -certificate issuing/issuing.pem       the end of an issuing CA
+//
 // Who runs issue decides by it who is who: look at the name, and at where the request comes from.
 package main
 
@@ -22,9 +28,14 @@ var program = cli.Program{
 	About: "A certificate authority: says who is who, and who is no longer.",
 	Commands: []cli.Command{
 		{Name: "init", About: "make the authority: root key, root certificate, empty revocation list", Setup: initialise},
+		{Name: "request", About: "make a request to another authority, for a new or a cross certificate", Setup: request},
+		{Name: "certify", About: "answer the request of another authority: an issuing CA under this root, or another root", Setup: certify},
+		{Name: "join", About: "take what another authority's certify has answered", Setup: join},
+		{Name: "roll-over", About: "give the authority a new key; what it issued stays valid", Setup: rollOver},
 		{Name: "issue", About: "answer a certificate request of a party or of a server", Setup: issue},
 		{Name: "revoke", About: "revoke all certificates of a name, for good", Args: "NAME", Setup: revoke},
 		{Name: "crl", About: "publish the revocation list", Setup: crl},
+		{Name: "add-crl", About: "hand out another authority's revocation lists too, above all its root's", Setup: addCRL},
 		{Name: "grant", About: "say what a platform or a factory may ask over the network", Setup: grant},
 		{Name: "serve", About: "answer requests over the network", Setup: serve},
 		{Name: "operator", About: "make keys and a request for an operator of this authority", Setup: operator},

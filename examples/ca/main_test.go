@@ -60,7 +60,11 @@ func (w *world) install(p *party.Party, chain string) {
 	require.NoError(w.t, err)
 	roots, err := party.ReadCertificates(w.root)
 	require.NoError(w.t, err)
-	require.NoError(w.t, p.Install([][]byte{certs[0].Raw}, roots))
+	var ders [][]byte
+	for _, c := range certs {
+		ders = append(ders, c.Raw)
+	}
+	require.NoError(w.t, p.Install(ders, roots))
 }
 
 func (w *world) client(url string, p *party.Party) *cahttp.Client {
@@ -264,7 +268,7 @@ func TestWrongInput(t *testing.T) {
 		want string
 	}{
 		"no folder":       {[]string{"crl", "-dir", t.TempDir()}, "no certificate authority in this folder: make one with init, or name the right folder with -dir"},
-		"another name":    {[]string{"init", "-dir", w.dir, "-name", "Other"}, `it holds the root "Example Root" with another key or name`},
+		"another name":    {[]string{"init", "-dir", w.dir, "-name", "Other"}, `it holds the authority "Example Root", not "Other"`},
 		"no request":      {[]string{"issue", "-dir", w.dir, "-in", w.root}, `want one "CERTIFICATE REQUEST", it has "CERTIFICATE"`},
 		"missing file":    {[]string{"issue", "-dir", w.dir, "-in", "/nowhere/request.pem"}, "no such file"},
 		"a key":           {[]string{"issue", "-dir", w.dir, "-in", filepath.Join(app.Dir(), "signing.key")}, `it has "PRIVATE KEY"`},

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -22,7 +23,7 @@ func serve(f *cli.Flags) cli.Action {
 	listen := f.String("listen", "127.0.0.1:8444", "`address` to listen on; port 0 for a free one")
 	hosts := f.String("hosts", "localhost,127.0.0.1", "`names` and addresses, parted by commas, under which clients dial this server")
 	operators := f.String("operators", "", "`names` of the operators, parted by commas, who may issue and revoke over the network")
-	publishTo := f.String("publish", "", "keep the newest revocation list in this `file`, for example in a web server's folder")
+	publishTo := f.String("publish", "", "keep the newest revocation lists in this `file`, for example in a web server's folder")
 	f.JSON()
 	return func(ctx context.Context, t *cli.Terminal, _ []string) error {
 		allowed, err := cli.Operators(*operators)
@@ -47,8 +48,8 @@ func serve(f *cli.Flags) cli.Action {
 		if err != nil {
 			return err
 		}
-		p := publisher{d: d, path: *publishTo}
-		if err := p.publish(); err != nil {
+		p := publisher{d: d, path: *publishTo, server: s}
+		if err := p.publish(ctx); err != nil {
 			return err
 		}
 		ln, err := net.Listen("tcp", *listen)
@@ -68,22 +69,36 @@ func serve(f *cli.Flags) cli.Action {
 	}
 }
 
-// publisher writes the newest revocation list into a file.
+// publisher brings lists of other authorities, from the folder to the server, and writes the newest revocation lists into a file.
 type publisher struct {
-	d    *folder
-	path string
-	last []byte
+	d      *folder
+	server *cahttp.Server
+	path   string
+	last   []byte
+	heard  []byte // of other authorities
 }
 
-func (p *publisher) publish() error {
+func (p *publisher) publish(ctx context.Context) error {
+	others, err := readLists(p.d.dir)
+	if err == nil && !bytes.Equal(others, p.heard) {
+		err = p.server.AddCRL(others)
+		p.heard = others
+	}
+	if err != nil && !errors.Is(err, identity.ErrCRLOlder) {
+		return fmt.Errorf("lists of other authorities: %w", err)
+	}
 	if p.path == "" {
 		return nil
 	}
-	der, err := p.d.CRL()
+	der, err := local{p.d}.CRL(ctx)
 	if err != nil || bytes.Equal(der, p.last) {
 		return err
 	}
-	if err := files.Write(p.path, party.EncodeCRL(der), false); err != nil {
+	pem, err := party.EncodeCRL(der)
+	if err != nil {
+		return err
+	}
+	if err := files.Write(p.path, pem, false); err != nil {
 		return err
 	}
 	p.last = der
@@ -100,12 +115,12 @@ func (p *publisher) keep(ctx context.Context, served <-chan error, t *cli.Termin
 		case err := <-served:
 			return err
 		case <-tick.C:
-			err := p.publish()
+			err := p.publish(ctx)
 			if err == nil {
 				told = ""
 			} else if told != err.Error() {
 				told = err.Error()
-				t.Log.Error("the published revocation list is out of date", "file", p.path, "err", err)
+				t.Log.Error("the published revocation lists are out of date", "file", p.path, "err", err)
 			}
 		}
 	}

@@ -3,7 +3,7 @@
 // The programs exchange files and requests, and nothing else ties them together:
 //
 //	who          has                                    gives away                       gets
-//	ca           its folder: root.key, store            root.pem; crl.pem                request.pem of every party
+//	ca           its folder: root.key, store            root.pem; crl.pem                request.pem of every party, or of an issuing CA
 //	every party  its folder (identity/party)            request.pem, credential.pem      chain.pem and root.pem from the ca
 //	application  its folder                             credential.pem to the platform   admission.pem from the platform
 //	factory      its folder (a registrar)               LINE/units/D-…: the devices      certificates from the ca, admissions from the platform

@@ -122,7 +122,7 @@ func TestFilesOnly(t *testing.T) {
 	crl, err := w.Revoke(mustID(t, "D-1"))
 	require.NoError(t, err)
 	list := filepath.Join(t.TempDir(), "crl.pem")
-	require.NoError(t, os.WriteFile(list, party.EncodeCRL(crl), 0o600))
+	writeCRL(t, list, crl)
 	clitest.OK(t, program, w.admin(s, "add-crl", "-in", list)...)
 	require.Contains(t, clitest.OK(t, program, w.admin(s, "devices", "-json")...), `"listed":true`)
 	s.Stop()
@@ -132,7 +132,7 @@ func TestFilesOnly(t *testing.T) {
 	require.NoError(t, err)
 	crl, err = w.CRL()
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(list, party.EncodeCRL(crl), 0o600))
+	writeCRL(t, list, crl)
 	s = clitest.Start(t, program, alone...)
 	clitest.OK(t, program, w.admin(s, "add-crl", "-in", list)...)
 	s.Stop()
@@ -315,4 +315,10 @@ func TestFullDisk(t *testing.T) {
 	s := clitest.Start(t, program, w.serve()...)
 	require.Equal(t, n, strings.Count(clitest.OK(t, program, w.admin(s, "devices")...), "registered"))
 	require.NoError(t, w.register(s.URL("admin"), "D-AGAIN"))
+}
+
+func writeCRL(t *testing.T, path string, crl []byte) {
+	b, err := party.EncodeCRL(crl)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, b, 0o600))
 }

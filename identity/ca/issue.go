@@ -1,7 +1,6 @@
 package ca
 
 import (
-	"bytes"
 	"cmp"
 	"crypto"
 	"crypto/ecdsa"
@@ -85,8 +84,8 @@ func (a *Authority) issue(csrDER []byte, o IssueOptions) ([][]byte, error) {
 			return nil, fmt.Errorf("%w: %s: %w", ErrPolicy, name, err)
 		}
 	}
-	if n := len(issued); n > 0 && csr.PublicKey.Equal(issued[n-1].PublicKey) && a.fresh(issued[n-1]) {
-		return [][]byte{bytes.Clone(issued[n-1].Raw)}, nil
+	if n := len(issued); n > 0 && csr.PublicKey.Equal(issued[n-1].PublicKey) && a.current(issued[n-1]) {
+		return a.self().after(issued[n-1].Raw), nil
 	}
 	t := leaf(name, x509.ExtKeyUsageClientAuth)
 	t.DNSNames = []string{name}
@@ -94,15 +93,15 @@ func (a *Authority) issue(csrDER []byte, o IssueOptions) ([][]byte, error) {
 	if device {
 		validity = a.cfg.DeviceValidity
 	}
-	t.NotAfter = noExpiry
+	t.NotAfter = a.self().cert.NotAfter
 	if validity != 0 {
-		t.NotAfter = a.cfg.Now().Add(validity)
+		t.NotAfter = a.end(a.self(), validity)
 	}
 	if csr.HelperHash != [sha256.Size]byte{} {
 		t.ExtraExtensions = []pkix.Extension{{Id: identity.OIDHelperHash(), Value: identity.MarshalHelperHash(csr.HelperHash)}}
 	}
-	return a.sign(t, csr.PublicKey, csr.ID, record, issued, func(v *identity.Verifier, c *x509.Certificate) error {
-		_, err := v.VerifyChain([]*x509.Certificate{c})
+	return a.sign(t, csr.PublicKey, csr.ID, record, issued, func(v *identity.Verifier, chain []*x509.Certificate) error {
+		_, err := v.VerifyChain(chain)
 		return err
 	})
 }
@@ -138,7 +137,7 @@ func (a *Authority) issueServer(pub crypto.PublicKey, id identity.ID, hosts []st
 	if err := addHosts(t, hosts); err != nil {
 		return nil, err
 	}
-	t.NotAfter = a.cfg.Now().Add(a.cfg.ServerValidity)
+	t.NotAfter = a.end(a.self(), a.cfg.ServerValidity)
 	record := recordServer + id.String()
 	issued, err := a.load(record)
 	if err != nil {
@@ -155,12 +154,12 @@ func (a *Authority) issueServer(pub crypto.PublicKey, id identity.ID, hosts []st
 		if revoked[i] {
 			return nil, fmt.Errorf("%w: the key of a server of %s; make a new one", ErrRevoked, id)
 		}
-		if a.fresh(c) && slices.Equal(c.DNSNames, t.DNSNames) && slices.EqualFunc(c.IPAddresses, t.IPAddresses, net.IP.Equal) {
-			return [][]byte{bytes.Clone(c.Raw)}, nil
+		if a.current(c) && slices.Equal(c.DNSNames, t.DNSNames) && slices.EqualFunc(c.IPAddresses, t.IPAddresses, net.IP.Equal) {
+			return a.self().after(c.Raw), nil
 		}
 	}
-	return a.sign(t, key, id, record, issued, func(v *identity.Verifier, c *x509.Certificate) error {
-		_, err := v.VerifyServer([]*x509.Certificate{c}, hosts[0])
+	return a.sign(t, key, id, record, issued, func(v *identity.Verifier, chain []*x509.Certificate) error {
+		_, err := v.VerifyServer(chain, hosts[0])
 		return err
 	})
 }
@@ -212,13 +211,14 @@ func leaf(name string, usage x509.ExtKeyUsage) *x509.Certificate {
 // sign completes t, signs it, has check look at it as a peer would, and hands it out only when the store has it: a
 // certificate that the CA does not know could not be revoked by name.
 func (a *Authority) sign(t *x509.Certificate, pub *ecdsa.PublicKey, id identity.ID, record string, issued []*x509.Certificate,
-	check func(*identity.Verifier, *x509.Certificate) error) ([][]byte, error) {
+	check func(*identity.Verifier, []*x509.Certificate) error) ([][]byte, error) {
+	g := a.self()
 	var err error
 	if t.SerialNumber, err = newSerial(); err != nil {
 		return nil, err
 	}
-	t.NotBefore = a.begin()
-	der, err := x509.CreateCertificate(rand.Reader, t, a.root, pub, a.cfg.Signer)
+	t.NotBefore = a.begin(g)
+	der, err := x509.CreateCertificate(rand.Reader, t, g.cert, pub, g.signer)
 	if err != nil {
 		return nil, err
 	}
@@ -226,11 +226,11 @@ func (a *Authority) sign(t *x509.Certificate, pub *ecdsa.PublicKey, id identity.
 	if err != nil {
 		return nil, err
 	}
-	v, err := identity.NewVerifier(identity.VerifierConfig{Roots: []*x509.Certificate{a.root}, Now: a.cfg.Now})
+	v, err := identity.NewVerifier(identity.VerifierConfig{Roots: []*x509.Certificate{g.root}, Now: a.cfg.Now})
 	if err != nil {
 		return nil, err
 	}
-	if err := check(v, cert); err != nil {
+	if err := check(v, append([]*x509.Certificate{cert}, g.chain...)); err != nil {
 		return nil, fmt.Errorf("the certificate would be refused: %w", err)
 	}
 	// The key's entry first: with it alone nothing is handed out, without it the key could get a second name.
@@ -244,27 +244,45 @@ func (a *Authority) sign(t *x509.Certificate, pub *ecdsa.PublicKey, id identity.
 	if err := a.save(record, append(issued, cert)); err != nil {
 		return nil, err
 	}
-	return [][]byte{der}, nil
+	return g.after(der), nil
 }
 
 // begin is when a certificate of now begins to be valid.
-func (a *Authority) begin() time.Time {
-	if t := a.cfg.Now().Add(-backdate); t.After(a.root.NotBefore) {
+func (a *Authority) begin(g *generation) time.Time {
+	if t := a.cfg.Now().Add(-backdate); t.After(g.cert.NotBefore) {
 		return t
 	}
-	return a.root.NotBefore
+	return g.cert.NotBefore
 }
 
-// fresh reports whether a certificate is worth handing out again.
+// end is when a certificate of now ends: not after that of its CA, with which it would be worth nothing anyway.
+func (a *Authority) end(g *generation, validity time.Duration) time.Time {
+	if t := a.cfg.Now().Add(validity); t.Before(g.cert.NotAfter) {
+		return t
+	}
+	return g.cert.NotAfter
+}
+
+// current reports whether a certificate is worth handing out again: fresh, and of the key that issues now.
+func (a *Authority) current(c *x509.Certificate) bool { return a.fresh(c) && a.issuerOf(c) == a.self() }
+
+// fresh reports whether more than a third of a certificate's validity is left.
 func (a *Authority) fresh(c *x509.Certificate) bool {
 	left := c.NotAfter.Sub(a.cfg.Now()) // saturates for certificates without expiry
 	return left > c.NotAfter.Sub(c.NotBefore)/3
 }
 
 func (a *Authority) checkKey(pub *ecdsa.PublicKey, id identity.ID) error {
-	if pub.Equal(a.root.PublicKey) {
-		return fmt.Errorf("%w: it is the CA's", ErrKeyInUse)
+	for _, g := range a.gens {
+		if pub.Equal(g.cert.PublicKey) {
+			return fmt.Errorf("%w: it is the CA's", ErrKeyInUse)
+		}
 	}
+	return a.checkHolder(pub, id.String())
+}
+
+// checkHolder refuses a key that somebody else has.
+func (a *Authority) checkHolder(pub *ecdsa.PublicKey, holder string) error {
 	key, err := keyRecord(pub)
 	if err != nil {
 		return err
@@ -275,8 +293,8 @@ func (a *Authority) checkKey(pub *ecdsa.PublicKey, id identity.ID) error {
 		return nil
 	case err != nil:
 		return err
-	case string(name) != id.String():
-		return fmt.Errorf("%w: %s; it cannot be that of %s too", ErrKeyInUse, name, id)
+	case string(name) != holder:
+		return fmt.Errorf("%w: %s; it cannot be that of %s too", ErrKeyInUse, name, holder)
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ func (a *Authority) renew(csrDER []byte) ([][]byte, error) {
 	if !csr.PublicKey.Equal(last.PublicKey) {
 		return nil, fmt.Errorf("%w: %s", ErrOtherKey, csr.ClientID())
 	}
-	return a.issue(csrDER, IssueOptions{Validity: lifetime(last)})
+	return a.issue(csrDER, IssueOptions{Validity: a.lifetime(last)})
 }
 
 // Rekey returns the certificate chain for a request of identity.NewRekey: the key that the name is certified with, valid or ended, vouches
@@ -83,7 +83,7 @@ func (a *Authority) rekey(request []byte) ([][]byte, error) {
 			return nil, fmt.Errorf("%w: %s had this one before; a key that was replaced does not come back", ErrOtherKey, name)
 		}
 	}
-	return a.issue(r.DER, IssueOptions{NewKey: true, Validity: lifetime(last)})
+	return a.issue(r.DER, IssueOptions{NewKey: true, Validity: a.lifetime(last)})
 }
 
 // certified returns what was issued to the name of a request, at least one.
@@ -95,7 +95,10 @@ func (a *Authority) certified(csr *identity.CSR) ([]*x509.Certificate, error) {
 	return issued, err
 }
 
-// lifetime is for how long a certificate was issued.
-func lifetime(c *x509.Certificate) time.Duration {
+// lifetime is for how long a certificate was issued, 0 where the end of its CA has cut it short: the next CA need not keep to that.
+func (a *Authority) lifetime(c *x509.Certificate) time.Duration {
+	if g := a.issuerOf(c); g != nil && c.NotAfter.Equal(g.cert.NotAfter) {
+		return 0
+	}
 	return max(0, c.NotAfter.Sub(c.NotBefore)-backdate)
 }

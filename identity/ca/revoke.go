@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"math/big"
 	"slices"
@@ -13,7 +14,8 @@ import (
 )
 
 // Revoke revokes every certificate of id, those of its instances and servers excepted where they have another name, and returns the
-// revocation list that names them. What is revoked already stays so, without a new list. [ErrUnknown]: nothing was issued to id.
+// revocation lists that name them, as identity.Verifier.AddCRL takes them: one, or after a [RollOver] one for each key that certified id. What is revoked
+// already stays so, without a new list. [ErrUnknown]: nothing was issued to id. [ErrEarlierKey]: some of it cannot be revoked here; the rest is.
 func (a *Authority) Revoke(id identity.ID) ([]byte, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -36,23 +38,52 @@ func (a *Authority) Revoke(id identity.ID) ([]byte, error) {
 	return crl, nil
 }
 
-// RevokeCertificate revokes one certificate, also that of an instance ("A-WATER--2"), and returns the list that names it. [ErrUnknown]: this CA did not
-// issue it.
+// RevokeCertificate revokes one certificate, also that of an instance ("A-WATER--2") or of another CA, and returns the list that names it.
+// [ErrUnknown]: this CA did not issue it.
 func (a *Authority) RevokeCertificate(cert *x509.Certificate) ([]byte, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if cert == nil || cert.CheckSignatureFrom(a.root) != nil || cert.IsCA {
-		return nil, fmt.Errorf("revoke certificate: %w", ErrUnknown)
+	fail := func(err error) ([]byte, error) { return nil, fmt.Errorf("revoke certificate: %w", err) }
+	if cert == nil || a.issuerOf(cert) == nil {
+		return fail(ErrUnknown)
+	}
+	if slices.ContainsFunc(a.gens, func(g *generation) bool { return g.cert.Equal(cert) }) {
+		return fail(fmt.Errorf("%w: a root cannot revoke itself; have everybody remove it from the roots", ErrUnknown))
 	}
 	crl, err := a.revoke([]*x509.Certificate{cert})
 	if err != nil {
-		return nil, fmt.Errorf("revoke certificate: %w", err)
+		return fail(err)
 	}
 	return crl, nil
 }
 
+// revoke puts certificates on the lists of the keys that signed them, and returns those lists.
 func (a *Authority) revoke(certs []*x509.Certificate) ([]byte, error) {
-	list, err := a.list()
+	var out []byte
+	var failed error
+	for _, g := range a.gens {
+		own := slices.DeleteFunc(slices.Clone(certs), func(c *x509.Certificate) bool { return a.issuerOf(c) != g })
+		if len(own) == 0 {
+			continue
+		}
+		list, err := a.revokeUnder(g, own)
+		if errors.Is(err, ErrEarlierKey) {
+			failed = err
+			continue
+		}
+		if err == nil {
+			list, err = a.bundle(g, list)
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, list...)
+	}
+	return out, failed
+}
+
+func (a *Authority) revokeUnder(g *generation, certs []*x509.Certificate) ([]byte, error) {
+	list, err := a.list(g)
 	if err != nil {
 		return nil, err
 	}
@@ -64,36 +95,69 @@ func (a *Authority) revoke(certs []*x509.Certificate) ([]byte, error) {
 		}
 	}
 	if n == 0 {
-		return a.current(list)
+		return a.newest(g, list)
 	}
-	return a.signList(list.Number.Uint64()+1, entries)
+	return a.signList(g, list.Number.Uint64()+1, entries)
 }
 
-// CRL returns the newest revocation list, DER. Half its validity gone, it is signed anew under the next number.
+// CRL returns the newest revocation list under each of the authority's keys, the present one first, as identity.Verifier.AddCRL takes them: DER, followed by
+// the chain of the CA where it has one. Half its validity gone, a list is signed anew under the next number.
 func (a *Authority) CRL() ([]byte, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	list, err := a.list()
-	if err != nil {
-		return nil, fmt.Errorf("revocation list: %w", err)
+	var out []byte
+	for _, g := range slices.Backward(a.gens) {
+		b, err := a.newestBundle(g)
+		if err != nil {
+			return nil, fmt.Errorf("revocation list: %w", err)
+		}
+		out = append(out, b...)
 	}
-	crl, err := a.current(list)
-	if err != nil {
-		return nil, fmt.Errorf("revocation list: %w", err)
-	}
-	return crl, nil
+	return out, nil
 }
 
-func (a *Authority) current(list *x509.RevocationList) ([]byte, error) {
-	if a.cfg.Now().Before(list.ThisUpdate.Add(list.NextUpdate.Sub(list.ThisUpdate) / 2)) {
+func (a *Authority) newestBundle(g *generation) ([]byte, error) {
+	list, err := a.list(g)
+	if err != nil {
+		return nil, err
+	}
+	der, err := a.newest(g, list)
+	if err != nil {
+		return nil, err
+	}
+	return a.bundle(g, der)
+}
+
+// bundle adds to a list how verifiers know its issuer: by the roots before it, and by those after it.
+func (a *Authority) bundle(g *generation, list []byte) ([]byte, error) {
+	var certs []*x509.Certificate
+	for _, c := range a.self().cross {
+		if !sameAuthority(c, g.cert) {
+			continue
+		}
+		certs = append(certs, c)
+		for _, up := range a.self().chain {
+			if up.CheckSignatureFrom(g.cert) == nil {
+				break // there it came from
+			}
+			certs = append(certs, up)
+		}
+		certs = certs[:min(len(certs), identity.MaxChain-1)]
+	}
+	return identity.CRLBundle{List: list, Issuer: ders(append(certs, g.chain...))}.Marshal()
+}
+
+func (a *Authority) newest(g *generation, list *x509.RevocationList) ([]byte, error) {
+	half := list.ThisUpdate.Add(list.NextUpdate.Sub(list.ThisUpdate) / 2)
+	if g.signer == nil || a.cfg.Now().Before(half) {
 		return bytes.Clone(list.Raw), nil
 	}
-	return a.signList(list.Number.Uint64()+1, list.RevokedCertificateEntries)
+	return a.signList(g, list.Number.Uint64()+1, list.RevokedCertificateEntries)
 }
 
 // list reads the newest list from the store. It is not cached: after a Put that failed, the store knows which list stands.
-func (a *Authority) list() (*x509.RevocationList, error) {
-	der, err := a.cfg.Store.Get(recordCRL)
+func (a *Authority) list(g *generation) (*x509.RevocationList, error) {
+	der, err := a.cfg.Store.Get(listRecord(g.cert))
 	if err != nil {
 		return nil, fmt.Errorf("%w: the revocation list is missing: %w", ErrStore, err)
 	}
@@ -101,13 +165,27 @@ func (a *Authority) list() (*x509.RevocationList, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: revocation list: %w", ErrStore, err)
 	}
-	if err := list.CheckSignatureFrom(a.root); err != nil {
+	if err := list.CheckSignatureFrom(g.cert); err != nil {
 		return nil, fmt.Errorf("%w: revocation list: %w", ErrStore, err)
 	}
 	return list, nil
 }
 
-func (a *Authority) signList(number uint64, entries []x509.RevocationListEntry) ([]byte, error) {
+func (a *Authority) signList(g *generation, number uint64, entries []x509.RevocationListEntry) ([]byte, error) {
+	der, err := a.makeList(g, number, entries)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.cfg.Store.Put(listRecord(g.cert), der); err != nil {
+		return nil, err
+	}
+	return der, nil
+}
+
+func (a *Authority) makeList(g *generation, number uint64, entries []x509.RevocationListEntry) ([]byte, error) {
+	if g.signer == nil {
+		return nil, fmt.Errorf("%w: have the CA above revoke the certificate of %q from %s", ErrEarlierKey, a.cfg.Name, g.cert.NotBefore.Format(time.DateOnly))
+	}
 	clean := make([]x509.RevocationListEntry, len(entries))
 	for i, e := range entries {
 		clean[i] = x509.RevocationListEntry{SerialNumber: e.SerialNumber, RevocationTime: e.RevocationTime}
@@ -119,28 +197,30 @@ func (a *Authority) signList(number uint64, entries []x509.RevocationListEntry) 
 		NextUpdate:                now.Add(a.cfg.CRLValidity),
 		RevokedCertificateEntries: clean,
 		SignatureAlgorithm:        x509.ECDSAWithSHA256,
-	}, a.root, a.cfg.Signer)
+	}, g.cert, g.signer)
 	if err != nil {
 		return nil, fmt.Errorf("sign revocation list: %w", err)
 	}
 	if len(der) > identity.MaxCRL {
-		return nil, fmt.Errorf("revocation list of %d bytes, verifiers take at most %d; found a new CA", len(der), identity.MaxCRL)
-	}
-	if err := a.cfg.Store.Put(recordCRL, der); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("revocation list of %d bytes, verifiers take at most %d; roll over to a new key", len(der), identity.MaxCRL)
 	}
 	return der, nil
 }
 
-// revoked tells which of certs the newest list names.
+// revoked tells which of certs the newest lists name.
 func (a *Authority) revoked(certs []*x509.Certificate) ([]bool, error) {
-	list, err := a.list()
-	if err != nil {
-		return nil, err
-	}
+	lists := map[*generation]*x509.RevocationList{}
 	r := make([]bool, len(certs))
 	for i, c := range certs {
-		r[i] = names(list.RevokedCertificateEntries, c.SerialNumber)
+		g := a.issuerOf(c) // load has refused what nobody signed
+		if lists[g] == nil {
+			list, err := a.list(g)
+			if err != nil {
+				return nil, err
+			}
+			lists[g] = list
+		}
+		r[i] = names(lists[g].RevokedCertificateEntries, c.SerialNumber)
 	}
 	return r, nil
 }

@@ -37,10 +37,11 @@ func (a *Authority) IssueService(pub *ecdsa.PublicKey, hosts []string) ([][]byte
 	if t.SerialNumber, err = newSerial(); err != nil {
 		return fail(err)
 	}
-	t.NotBefore, t.NotAfter = a.begin(), a.cfg.Now().Add(ServiceValidity)
-	der, err := x509.CreateCertificate(rand.Reader, t, a.root, pub, a.cfg.Signer)
+	g := a.self()
+	t.NotBefore, t.NotAfter = a.begin(g), a.end(g, ServiceValidity)
+	der, err := x509.CreateCertificate(rand.Reader, t, g.cert, pub, g.signer)
 	if err != nil {
 		return fail(err)
 	}
-	return [][]byte{der}, nil
+	return g.after(der), nil
 }

@@ -3,8 +3,10 @@ package ca_test
 import (
 	"bytes"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"io/fs"
+	"strings"
 	"sync"
 	"testing"
 
@@ -99,7 +101,10 @@ func TestNewRefuses(t *testing.T) {
 // What was written to the store by somebody else is not believed.
 func TestDamagedStore(t *testing.T) {
 	signer, stranger := newKey(t), newKey(t)
-	foreign := newCA(t, ca.Config{Signer: stranger})
+	foreignStore := &ca.MemStore{}
+	foreign := newCA(t, ca.Config{Name: "root", Signer: stranger, Store: foreignStore})
+	foreignSelf, err := foreignStore.Get("authority")
+	require.NoError(t, err)
 	foreignChain, err := foreign.Issue(newCSR(t, newKey(t), "D-1", identity.CSROptions{}), ca.IssueOptions{})
 	require.NoError(t, err)
 	foreignCRL, err := foreign.CRL()
@@ -110,17 +115,21 @@ func TestDamagedStore(t *testing.T) {
 		value  []byte
 	}{
 		"foreign list": {"crl", foreignCRL}, "list of zeros": {"crl", make([]byte, 100)}, "empty list": {"crl", nil},
-		"foreign root": {"root", foreign.Certificate().Raw}, "root of zeros": {"root", make([]byte, 100)},
+		"foreign root": {"authority", foreignSelf}, "root of zeros": {"authority", make([]byte, 100)}, "no root": {"authority", []byte{1}},
+		"torn root": {"authority", foreignSelf[:len(foreignSelf)-2]}, "empty root": {"authority", nil},
 		"foreign certificate": {"peer-D-1", record}, "empty record": {"peer-D-1", nil}, "no certificate": {"peer-D-1", []byte{1}},
 		"later version": {"peer-D-1", []byte{2, 0, 0}}, "torn record": {"peer-D-1", []byte{1, 9, 9, 1}}, "no DER": {"peer-D-1", []byte{1, 0, 1, 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &ca.MemStore{}
 			cfg := ca.Config{Name: "root", Signer: signer, Store: s}
-			_, err := ca.New(cfg)
-			require.NoError(t, err)
-			require.NoError(t, s.Put(d.record, d.value))
 			a, err := ca.New(cfg)
+			require.NoError(t, err)
+			if d.record == "crl" {
+				d.record = listRecord(a.Certificate())
+			}
+			require.NoError(t, s.Put(d.record, d.value))
+			a, err = ca.New(cfg)
 			if err == nil {
 				_, err = a.Issue(newCSR(t, newKey(t), "D-1", identity.CSROptions{}), ca.IssueOptions{})
 			}
@@ -128,12 +137,17 @@ func TestDamagedStore(t *testing.T) {
 		})
 	}
 	t.Run("list lost", func(t *testing.T) {
-		s := &forgetful{lose: "crl"}
+		s := &forgetful{lose: "crl-"}
 		_, err := ca.New(ca.Config{Name: "root", Signer: signer, Store: s})
 		require.NoError(t, err)
 		_, err = ca.New(ca.Config{Name: "root", Signer: signer, Store: s})
 		require.ErrorIs(t, err, ca.ErrStore, "the numbers may not begin again at 1")
 	})
+}
+
+func listRecord(c *x509.Certificate) string {
+	id := identity.AuthorityOf(c)
+	return "crl-" + hex.EncodeToString(id[:])
 }
 
 type forgetful struct {
@@ -142,7 +156,7 @@ type forgetful struct {
 }
 
 func (s *forgetful) Put(name string, value []byte) error {
-	if name == s.lose {
+	if strings.HasPrefix(name, s.lose) {
 		return nil
 	}
 	return s.MemStore.Put(name, value)

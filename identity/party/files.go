@@ -25,8 +25,8 @@ const (
 	typeCRL         = "X509 CRL"
 )
 
-// maxFile is the longest PEM file to read: a revocation list of the largest size.
-const maxFile = 2 * identity.MaxCRL
+// maxFile is the longest PEM file to read: revocation lists of the largest size.
+const maxFile = 2 * identity.MaxCRLs
 
 type block struct {
 	kind string
@@ -150,11 +150,41 @@ func ReadAdmission(path string) ([]byte, error) { return readOne(path, typeAdmis
 // EncodeAdmission returns a platform's admission in PEM.
 func EncodeAdmission(admission []byte) []byte { return encode(block{typeAdmission, admission}) }
 
-// ReadCRL reads a revocation list in PEM, and returns DER.
-func ReadCRL(path string) ([]byte, error) { return readOne(path, typeCRL) }
+// ReadCRL reads revocation lists in PEM, each followed by the certificates of its issuer if that is no root, and returns them as
+// identity.Verifier.AddCRL takes them.
+func ReadCRL(path string) ([]byte, error) {
+	blocks, err := readPEM(path)
+	if err != nil {
+		return nil, err
+	}
+	var out []byte
+	for _, b := range blocks {
+		if b.kind != typeCRL && b.kind != typeCertificate {
+			return nil, fmt.Errorf("%s: %w: want revocation lists, and certificates of their issuers; it has %s", path, ErrFile, kinds(blocks))
+		}
+		out = append(out, b.der...)
+	}
+	if _, err := identity.ParseCRLs(out); err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", path, ErrFile, err)
+	}
+	return out, nil
+}
 
-// EncodeCRL returns a revocation list in PEM.
-func EncodeCRL(der []byte) []byte { return encode(block{typeCRL, der}) }
+// EncodeCRL returns revocation lists in PEM, as ReadCRL reads them.
+func EncodeCRL(crls []byte) ([]byte, error) {
+	bundles, err := identity.ParseCRLs(crls)
+	if err != nil {
+		return nil, err
+	}
+	var blocks []block
+	for _, b := range bundles {
+		blocks = append(blocks, block{typeCRL, b.List})
+		for _, der := range b.Issuer {
+			blocks = append(blocks, block{typeCertificate, der})
+		}
+	}
+	return encode(blocks...), nil
+}
 
 // ReadKey reads a P-256 key, PKCS #8 in PEM. [ErrExposed] reports that others can read the file.
 func ReadKey(path string) (*ecdsa.PrivateKey, error) {

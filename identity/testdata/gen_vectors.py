@@ -143,29 +143,58 @@ ski = sha(uncompressed(mul(root)))[:20]
 forever = tlv(0x18, b"99991231235959Z")
 
 
-def certificate(serial, subject, q, extensions):
-    return signed(root, seq(tlv(0xA0, integer(2)), integer(serial), ECDSA_SHA256, name("vector root"),
-                            seq(tlv(0x17, b"260101000000Z"), forever), name(subject), spki(q),
-                            tlv(0xA3, seq(*extensions))))
+def certificate(serial, subject, q, extensions, by=root, issuer="vector root"):
+    return signed(by, seq(tlv(0xA0, integer(2)), integer(serial), ECDSA_SHA256, name(issuer),
+                          seq(tlv(0x17, b"260101000000Z"), forever), name(subject), spki(q),
+                          tlv(0xA3, seq(*extensions))))
 
 
-root_cert = certificate(1, "vector root", mul(root), [
-    ext(oid(2, 5, 29, 15), tlv(3, b"\x01\x06"), True), ext(oid(2, 5, 29, 19), seq(tlv(1, b"\xff"), integer(0)), True),
-    ext(oid(2, 5, 29, 14), octets(ski))])
-leaf = certificate(2**127 + 12345, DEV, mul(device), [
-    ext(oid(2, 5, 29, 15), tlv(3, b"\x07\x80"), True), ext(oid(2, 5, 29, 37), seq(oid(1, 3, 6, 1, 5, 5, 7, 3, 2))),
-    ext(oid(2, 5, 29, 19), seq(), True), ext(oid(2, 5, 29, 35), seq(tlv(0x80, ski))), san, helper])
+def ca_extensions(q, limits, above=b""):
+    return [ext(oid(2, 5, 29, 15), tlv(3, b"\x01\x06"), True), ext(oid(2, 5, 29, 19), seq(tlv(1, b"\xff"), limits), True),
+            ext(oid(2, 5, 29, 14), octets(sha(uncompressed(q))[:20]))] + (
+                [ext(oid(2, 5, 29, 35), seq(tlv(0x80, above)))] if above else [])
+
+
+def device_extensions(above):
+    return [ext(oid(2, 5, 29, 15), tlv(3, b"\x07\x80"), True), ext(oid(2, 5, 29, 37), seq(oid(1, 3, 6, 1, 5, 5, 7, 3, 2))),
+            ext(oid(2, 5, 29, 19), seq(), True), ext(oid(2, 5, 29, 35), seq(tlv(0x80, above))), san, helper]
+
+
+root_cert = certificate(1, "vector root", mul(root), ca_extensions(mul(root), b""))
+leaf = certificate(2**127 + 12345, DEV, mul(device), device_extensions(ski))
 csr = signed(device, seq(integer(0), name(DEV), spki(mul(device)), tlv(0xA0, seq(
     oid(1, 2, 840, 113549, 1, 9, 14), tlv(0x31, seq(san, helper))))))
-crl = signed(root, seq(integer(1), ECDSA_SHA256, name("vector root"), tlv(0x17, b"260201000000Z"), tlv(0x17, b"260301000000Z"),
-                       seq(seq(integer(2**127 + 12345), tlv(0x17, b"260131000000Z"))),
-                       tlv(0xA0, seq(ext(oid(2, 5, 29, 35), seq(tlv(0x80, ski))), ext(oid(2, 5, 29, 20), integer(7))))))
 
-body = (b"\x01D" + bytes([len(DEV)]) + DEV.encode() + compressed(mul(agreement)) + sha(leaf) + (3).to_bytes(4, "big")
-        + (1767225600).to_bytes(8, "big") + (253402300799).to_bytes(8, "big"))
-sig = sign(device, "endorsement", body)
-endorsement = body + bytes([len(sig)]) + sig
-credential = b"\x01\x01" + len(leaf).to_bytes(2, "big") + leaf + len(endorsement).to_bytes(2, "big") + endorsement
+
+def revocations(by, issuer, above, number, *serials):
+    return signed(by, seq(integer(1), ECDSA_SHA256, name(issuer), tlv(0x17, b"260201000000Z"), tlv(0x17, b"260301000000Z"),
+                          seq(*[seq(integer(s), tlv(0x17, b"260131000000Z")) for s in serials]),
+                          tlv(0xA0, seq(ext(oid(2, 5, 29, 35), seq(tlv(0x80, above))), ext(oid(2, 5, 29, 20), integer(number))))))
+
+
+def endorse(leaf):
+    body = (b"\x01D" + bytes([len(DEV)]) + DEV.encode() + compressed(mul(agreement)) + sha(leaf) + (3).to_bytes(4, "big")
+            + (1767225600).to_bytes(8, "big") + (253402300799).to_bytes(8, "big"))
+    sig = sign(device, "endorsement", body)
+    return body + bytes([len(sig)]) + sig
+
+
+def credential_of(endorsement, *chain):
+    return (bytes([1, len(chain)]) + b"".join(len(c).to_bytes(2, "big") + c for c in chain)
+            + len(endorsement).to_bytes(2, "big") + endorsement)
+
+
+crl = revocations(root, "vector root", ski, 7, 2**127 + 12345)
+endorsement = endorse(leaf)
+credential = credential_of(endorsement, leaf)
+
+# An issuing CA under the root, a certificate of it for the same device, and its list as a bundle.
+issuing = scalar("issuing")
+issuing_ski = sha(uncompressed(mul(issuing)))[:20]
+issuing_cert = certificate(2, "vector issuing", mul(issuing), ca_extensions(mul(issuing), integer(0), ski))
+below = certificate(2**126 + 1, DEV, mul(device), device_extensions(issuing_ski), issuing, "vector issuing")
+bundle = revocations(issuing, "vector issuing", issuing_ski, 3, 2**126 + 1) + issuing_cert
+authority = sha(name("vector issuing") + spki(mul(issuing)))[:8]
 
 print(json.dumps({
     "origin": "identity/testdata/gen_vectors.py",
@@ -176,4 +205,7 @@ print(json.dumps({
     "peer": {"id": DEV, "helper_hash": HELPER.hex(), "signing_key": b32(device).hex(), "agreement_key": b32(agreement).hex(),
              "generation": 3, "root": root_cert.hex(), "certificate": leaf.hex(), "csr": csr.hex(), "endorsement": endorsement.hex(),
              "credential": credential.hex(), "crl": crl.hex(), "crl_number": 7},
+    "issuing": {"certificate": issuing_cert.hex(), "credential": credential_of(endorse(below), below, issuing_cert).hex(),
+                "crl": bundle.hex(), "crl_number": 3, "authority": authority.hex(),
+                "root_crl": revocations(root, "vector root", ski, 8, 2**127 + 12345, 2).hex()},
 }, indent=1))

@@ -1,9 +1,10 @@
 package control
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"crypto"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -89,6 +90,8 @@ type Client struct {
 	wake     chan struct{} // something of mu's changed
 	incoming chan []byte   // replies; a full channel drops, the INIT is resent then
 	stopped  chan struct{} // closed at the end of Run
+
+	refused []identity.CRLNumber // lists that cannot be used; of Run's goroutine
 
 	mu       sync.Mutex // guards what follows
 	up       bool
@@ -342,7 +345,7 @@ func (c *Client) exchange(ctx context.Context, acks [][]byte, req *pendingReques
 	if err != nil {
 		return Reply{}, fmt.Errorf("begin: %w", err)
 	}
-	m := Message{Acks: acks, CRLNumber: c.cfg.Verifier.CRLNumber()}
+	m := Message{Acks: acks, Lists: c.heldLists()}
 	if c.cfg.Prekey != nil {
 		m.Prekey = c.cfg.Prekey()
 	}
@@ -468,6 +471,7 @@ func (c *Client) settle(ctx context.Context, r Reply, acks *[][]byte) (more, stu
 	if len(r.CRL) > 0 {
 		if err := c.takeCRL(r.CRL); err != nil {
 			c.log.Warn("revocation list of the platform", "err", err)
+			c.refuseCRL(r.CRLNumber)
 		}
 	}
 	if why := c.platformLapsed(); why != nil {
@@ -546,18 +550,31 @@ func (c *Client) obey(ctx context.Context, b []byte, acks *[][]byte) bool {
 	return true
 }
 
+// heldLists are the revocation lists that the platform need not send.
+func (c *Client) heldLists() []identity.CRLNumber {
+	all := append(c.cfg.Verifier.CRLNumbers(), c.refused...)
+	slices.SortFunc(all, func(a, b identity.CRLNumber) int {
+		return cmp.Or(bytes.Compare(a.Authority[:], b.Authority[:]), cmp.Compare(b.Number, a.Number))
+	})
+	all = slices.CompactFunc(all, func(a, b identity.CRLNumber) bool { return a.Authority == b.Authority })
+	return all[:min(len(all), maxLists)]
+}
+
+// refuseCRL remembers a list that the verifier does not take, for example of an authority that is unknown here: or it would come again with
+// every reply. The next one of that authority is looked at anew, and so is this one after a restart.
+func (c *Client) refuseCRL(n identity.CRLNumber) {
+	c.refused = slices.DeleteFunc(c.refused, func(r identity.CRLNumber) bool { return r.Authority == n.Authority })
+	c.refused = append(c.refused, n)
+	c.refused = c.refused[max(0, len(c.refused)-maxRefused):]
+}
+
 // platformLapsed says why the platform is not to be believed: its certificate is over, or a list that is in force by now names it or who
 // certified it.
 func (c *Client) platformLapsed() error {
 	if end := c.side.Platform.NotAfter(); c.cfg.Verifier.Now().After(end) {
 		return fmt.Errorf("%w: its certificate ended %s", identity.ErrExpired, end.UTC().Format(time.RFC3339))
 	}
-	for _, der := range c.side.Platform.Credential().Chain {
-		if cert, err := x509.ParseCertificate(der); err != nil || c.cfg.Verifier.Revoked(cert) {
-			return identity.ErrRevoked
-		}
-	}
-	return nil
+	return c.cfg.Verifier.CheckRevocation(c.side.Platform.Credential())
 }
 
 func (c *Client) takeCRL(der []byte) error {

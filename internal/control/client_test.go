@@ -3,6 +3,7 @@ package control_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -349,11 +350,66 @@ func TestClientKeepsRevocationLists(t *testing.T) {
 		defer l.run()()
 		crl, err := w.Authority.Revoke(w.Party(t, "D-2").Verified.ID())
 		require.NoError(t, err)
-		l.platform.SetCRL(crl, 1000)
+		l.platform.AddCRL(crl)
 		l.client.LinkUp()
 		require.NoError(t, l.client.Sync(t.Context()))
-		require.Equal(t, crl, l.verifier.CRL())
+		require.Equal(t, [][]byte{crl}, l.verifier.CRLs())
 		require.Positive(t, l.crls)
+	})
+}
+
+// Lists of several authorities come one a reply, also that of an issuing CA that the gateway has never heard of.
+func TestClientTakesListsOfAllAuthorities(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := controltest.NewWorld(t)
+		l := connect(t, w, w.Party(t, "D-1"), time.Hour)
+		defer l.run()()
+		var gone []*identity.Verified
+		for i := range 12 {
+			issuing := w.Issuing(t, fmt.Sprint("Issuing CA ", i))
+			gone = append(gone, issuing.Party(t, fmt.Sprint("D-GONE", i)).Verified)
+			crl, err := issuing.Authority.Revoke(gone[i].ID())
+			require.NoError(t, err)
+			l.platform.AddCRL(crl)
+		}
+		l.client.LinkUp()
+		require.NoError(t, l.client.Sync(t.Context()))
+		require.Equal(t, l.platform.Verifier.CRLNumbers(), l.verifier.CRLNumbers())
+		require.Equal(t, 12, l.crls)
+		for _, g := range gone {
+			require.ErrorIs(t, l.verifier.CheckRevocation(g.Credential()), identity.ErrRevoked)
+		}
+	})
+}
+
+// A list that the gateway cannot use, of an authority that it does not trust, is not sent again and again, and keeps nothing up.
+func TestClientNamesListsThatItCannotUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, foreign := controltest.NewWorld(t), controltest.NewWorld(t)
+		l := connect(t, w, w.Party(t, "D-1"), time.Hour)
+		defer l.run()()
+		var err error
+		l.platform.Verifier, err = identity.NewVerifier(identity.VerifierConfig{Roots: append(foreign.Roots, w.Roots...)})
+		require.NoError(t, err)
+		theirs, err := foreign.Authority.Revoke(foreign.Party(t, "D-8").Verified.ID())
+		require.NoError(t, err)
+		ours, err := w.Authority.Revoke(w.Party(t, "D-2").Verified.ID())
+		require.NoError(t, err)
+		l.platform.AddCRL(theirs)
+		l.platform.AddCRL(ours)
+		l.client.LinkUp()
+		require.NoError(t, l.client.Sync(t.Context()))
+		require.Equal(t, [][]byte{ours}, l.verifier.CRLs())
+		polls := len(l.sent())
+		require.LessOrEqual(t, polls, 3)
+		require.NoError(t, l.client.Sync(t.Context()))
+		require.Len(t, l.sent(), polls+1, "one question, one answer")
+
+		ours, err = w.Authority.Revoke(w.Party(t, "D-3").Verified.ID())
+		require.NoError(t, err)
+		l.platform.AddCRL(ours)
+		require.NoError(t, l.client.Sync(t.Context()))
+		require.Equal(t, [][]byte{ours}, l.verifier.CRLs())
 	})
 }
 

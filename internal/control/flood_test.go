@@ -68,22 +68,37 @@ func TestGivenUpRequestsAreForgotten(t *testing.T) {
 	})
 }
 
-// The authority takes a platform's certificate back: its orders count no more.
+// The authority takes a platform's certificate back, or that of the CA that issued it: its orders count no more.
 func TestRevokedPlatformGivesNoOrders(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := controltest.NewWorld(t)
-		l := connect(t, w, w.Party(t, "D-1"), time.Hour)
-		defer l.run()()
-		l.client.LinkUp()
-		require.NoError(t, l.client.Sync(t.Context()))
-		crl, err := w.Authority.Revoke(l.platform.Verified.ID())
-		require.NoError(t, err)
-		require.NoError(t, l.verifier.AddCRL(crl))
-		l.platform.Order(l.install(1))
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		defer cancel()
-		_ = l.client.Sync(ctx)
-		require.Empty(t, l.applied)
-		require.Empty(t, l.platform.Acks())
-	})
+	revocations := map[string]func(*testing.T, *controltest.World, *controltest.World, *controltest.Platform) []byte{
+		"itself": func(t *testing.T, _, issuing *controltest.World, p *controltest.Platform) []byte {
+			crl, err := issuing.Authority.Revoke(p.Verified.ID())
+			require.NoError(t, err)
+			return crl
+		},
+		"its CA": func(t *testing.T, root, issuing *controltest.World, _ *controltest.Platform) []byte {
+			crl, err := root.Authority.RevokeCertificate(issuing.Authority.Certificate())
+			require.NoError(t, err)
+			return crl
+		},
+	}
+	for name, revoke := range revocations {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := controltest.NewWorld(t)
+				issuing := w.Issuing(t, "Issuing CA")
+				l := connect(t, issuing, w.Party(t, "D-1"), time.Hour)
+				defer l.run()()
+				l.client.LinkUp()
+				require.NoError(t, l.client.Sync(t.Context()))
+				require.NoError(t, l.verifier.AddCRL(revoke(t, w, issuing, l.platform)))
+				l.platform.Order(l.install(1))
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				_ = l.client.Sync(ctx)
+				require.Empty(t, l.applied)
+				require.Empty(t, l.platform.Acks())
+			})
+		})
+	}
 }

@@ -18,19 +18,22 @@ func Nudge() []byte { return append([]byte(nil), nudge...) }
 func IsNudge(payload []byte) bool { return len(payload) == 1 && payload[0] == nudge[0] }
 
 const (
-	maxAcks   = 16
-	maxOrders = 16
-	maxText   = 200
+	maxAcks  = 16
+	maxLists = 32 // those that a verifier keeps, and maxRefused that it cannot use
+
+	maxRefused = 16
+	maxOrders  = 16
+	maxText    = 200
 )
 
 // Message is what the INIT of a gateway carries to the platform. Encoding, behind the version:
 //
-//	count u8, then LP24 each: signed acknowledgements ‖ number of the newest revocation list held u64 ‖ LP24 signed request or empty ‖
-//	number of the prekey held u32 ‖ LP24 prekey bundle or empty ‖
+//	count u8, then LP24 each: signed acknowledgements ‖ count u8, then authority 8 ‖ number u64 each: revocation lists held ‖
+//	LP24 signed request or empty ‖ number of the prekey held u32 ‖ LP24 prekey bundle or empty ‖
 //	LP24 certificate request or empty ‖ LP24 credential or empty ‖ generation of the application's endorsement held u32
 type Message struct {
-	Acks         [][]byte // at most 16
-	CRLNumber    uint64   // 0: none
+	Acks         [][]byte             // at most 16
+	Lists        []identity.CRLNumber // that need not be sent, at most 32, in ascending order of the authorities
 	Request      *SignedRequest
 	PrekeyNumber uint32 // device: of the application's prekey that it has, 0: none
 	Prekey       []byte // application: its newest one, for its devices; an e2e.Prekey bundle
@@ -48,7 +51,7 @@ func (m Message) Marshal() ([]byte, error) {
 	}
 	b := build()
 	b.list(m.Acks)
-	b.AddUint64(m.CRLNumber)
+	b.numbers(m.Lists)
 	var req []byte
 	if m.Request != nil {
 		var err error
@@ -71,7 +74,7 @@ func (m Message) Marshal() ([]byte, error) {
 // ParseMessage parses what Marshal made.
 func ParseMessage(b []byte) (Message, error) {
 	p := parse(b, MaxMessage)
-	m := Message{Acks: p.list(maxAcks), CRLNumber: p.u64()}
+	m := Message{Acks: p.list(maxAcks), Lists: p.numbers()}
 	req := p.lp24()
 	m.PrekeyNumber, m.Prekey = p.u32(), p.lp24()
 	m.CSR = p.lp24()
@@ -92,16 +95,22 @@ func ParseMessage(b []byte) (Message, error) {
 
 // Reply is what the RESP of the platform carries. Encoding, behind the version:
 //
-//	time u64 (Unix milliseconds) ‖ count u8, then LP24 each: signed orders ‖ more u8 ‖ LP24 revocation list or empty ‖
+//	time u64 (Unix milliseconds) ‖ count u8, then LP24 each: signed orders ‖ more u8 ‖
+//	LP24 revocation list or empty, then its authority 8 ‖ its number u64 (nothing of them if empty) ‖
 //	present u8, then request ID 16 ‖ code u8 ‖ LP8 text ‖ revision u64 (nothing of it if not present) ‖ LP24 prekey bundle or empty ‖
 //	count u8, then LP24 each: certificates ‖ LP24 admission or empty ‖ LP24 credential or empty
 type Reply struct {
 	Time   time.Time // millisecond precision
 	Orders [][]byte  // signed, in sequence, at most 16
-	More   bool      // further orders wait: ask again
-	CRL    []byte    // DER, where the peer's list is older
-	Result *Result   // of the request that the message carried
-	Prekey []byte    // device: the newest one of its application, where it has another or none
+	More   bool      // further orders or lists wait: ask again
+
+	// CRL is one revocation list of which the peer has an older number or none, as identity.Verifier.AddCRL takes it. What the platform
+	// says whose it is serves a peer that cannot use it, to name it in Message.Lists.
+	CRL       []byte
+	CRLNumber identity.CRLNumber
+
+	Result *Result // of the request that the message carried
+	Prekey []byte  // device: the newest one of its application, where it has another or none
 
 	Chain          [][]byte            // answer to a certificate request: leaf first, without the root
 	Admission      []byte              // anew: the peer's own or the platform's credential is another than that of the last one
@@ -118,6 +127,10 @@ func (r Reply) Marshal() ([]byte, error) {
 	b.list(r.Orders)
 	b.flag(r.More)
 	b.lp24(r.CRL)
+	if len(r.CRL) > 0 {
+		b.AddBytes(r.CRLNumber.Authority[:])
+		b.AddUint64(r.CRLNumber.Number)
+	}
 	b.flag(r.Result != nil)
 	if r.Result != nil {
 		b.AddBytes(r.Result.Request[:])
@@ -141,6 +154,10 @@ func ParseReply(b []byte) (Reply, error) {
 	ms := p.u64()
 	p.bad = p.bad || ms > 1<<50
 	r := Reply{Time: time.UnixMilli(int64(ms)).UTC(), Orders: p.list(maxOrders), More: p.flag(), CRL: p.lp24()}
+	if len(r.CRL) > 0 {
+		p.array(r.CRLNumber.Authority[:])
+		r.CRLNumber.Number = p.u64()
+	}
 	if p.flag() {
 		r.Result = new(Result)
 		p.array(r.Result.Request[:])

@@ -323,7 +323,7 @@ func TestMessageAndReply(t *testing.T) {
 	req := c.request(t, control.OpConnect)
 	for _, m := range []control.Message{
 		{},
-		{CRLNumber: 9, Acks: [][]byte{{1}, {2, 3}}},
+		{Lists: []identity.CRLNumber{{Number: 9}, {Authority: identity.AuthorityID{1}, Number: 1 << 60}}, Acks: [][]byte{{1}, {2, 3}}},
 		{Request: &req, Acks: make([][]byte, 0)},
 		{PrekeyNumber: 7, Prekey: []byte{1, 2}},
 		{CSR: []byte{3}, Credential: c.device.Credential, PeerGeneration: 1 << 31},
@@ -342,19 +342,27 @@ func TestMessageAndReply(t *testing.T) {
 	}
 	for _, m := range []control.Message{
 		{Acks: make([][]byte, 17)},
+		{Lists: make([]identity.CRLNumber, 2)}, // one authority twice
+		{Lists: []identity.CRLNumber{{Authority: identity.AuthorityID{1}}, {}}},
+		{Lists: make([]identity.CRLNumber, 33)},
 		{CSR: make([]byte, identity.MaxCSR+1)},
 		{Credential: identity.Credential{Chain: [][]byte{nil}}},
 	} {
 		_, err := m.Marshal()
 		require.Error(t, err)
 	}
+	b, err := control.Message{Lists: []identity.CRLNumber{{}, {Authority: identity.AuthorityID{1}}}}.Marshal()
+	require.NoError(t, err)
+	b[3+16] = 0 // the second authority is the first one again
+	_, err = control.ParseMessage(b)
+	require.ErrorIs(t, err, control.ErrMalformed)
 
 	now := time.UnixMilli(1_800_000_000_123).UTC()
 	for _, r := range []control.Reply{
 		{Time: now},
 		{Time: now, Prekey: []byte{1, 2}},
 		{Time: now, Chain: [][]byte{{1}, {2, 3}}, Admission: []byte{4}, PeerCredential: c.app.Credential},
-		{Time: now, Orders: [][]byte{{1}}, More: true, CRL: []byte{4}, Result: &control.Result{Request: control.NewRequestID(), Code: control.CodeRetired, Text: "gone", Revision: 4}},
+		{Time: now, Orders: [][]byte{{1}}, More: true, CRL: []byte{4}, CRLNumber: identity.CRLNumber{Authority: identity.AuthorityID{5}, Number: 6}, Result: &control.Result{Request: control.NewRequestID(), Code: control.CodeRetired, Text: "gone", Revision: 4}},
 	} {
 		b, err := r.Marshal()
 		require.NoError(t, err)
@@ -366,7 +374,7 @@ func TestMessageAndReply(t *testing.T) {
 			require.ErrorIs(t, err, control.ErrMalformed)
 		}
 	}
-	_, err := control.Reply{Chain: make([][]byte, identity.MaxChain+1)}.Marshal()
+	_, err = control.Reply{Chain: make([][]byte, identity.MaxChain+1)}.Marshal()
 	require.Error(t, err)
 	require.True(t, control.IsNudge(control.Nudge()))
 	require.False(t, control.IsNudge(nil))

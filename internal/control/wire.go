@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -108,6 +109,33 @@ func (r *reader) list(limit int) [][]byte {
 	return out
 }
 
+// numbers reads which revocation lists somebody has; each authority once, in ascending order.
+func (r *reader) numbers() []identity.CRLNumber {
+	n := int(r.u8())
+	if n > maxLists {
+		r.bad = true
+	}
+	if r.bad || n == 0 {
+		return nil
+	}
+	out := make([]identity.CRLNumber, n)
+	for i := range out {
+		r.array(out[i].Authority[:])
+		out[i].Number = r.u64()
+	}
+	r.bad = r.bad || !ascending(out)
+	return out
+}
+
+func ascending(n []identity.CRLNumber) bool {
+	for i := 1; i < len(n); i++ {
+		if bytes.Compare(n[i-1].Authority[:], n[i].Authority[:]) >= 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // id reads a name; empty is the zero ID only where the format allows it.
 func (r *reader) id(optional bool) identity.ID {
 	b := r.lp8()
@@ -178,6 +206,18 @@ func (b *builder) list(items [][]byte) {
 	b.AddUint8(uint8(len(items)))
 	for _, v := range items {
 		b.lp24(v)
+	}
+}
+
+func (b *builder) numbers(n []identity.CRLNumber) {
+	if len(n) > maxLists || !ascending(n) {
+		b.SetError(fmt.Errorf("control: %d numbers of revocation lists, want at most %d in ascending order of the authorities", len(n), maxLists))
+		return
+	}
+	b.AddUint8(uint8(len(n)))
+	for _, v := range n {
+		b.AddBytes(v.Authority[:])
+		b.AddUint64(v.Number)
 	}
 }
 

@@ -80,7 +80,7 @@ func (c *Client) Retire(ctx context.Context, id identity.DeviceID) error {
 	return err
 }
 
-// AddCRL brings a revocation list, as platform.Service.AddCRL says.
+// AddCRL brings revocation lists, as platform.Service.AddCRL says.
 func (c *Client) AddCRL(ctx context.Context, der []byte) error {
 	_, err := c.http.Do(ctx, http.MethodPost, "/v1/crl", der, 0)
 	return err

@@ -14,7 +14,7 @@
 //	POST /v1/applications   identity.Credential                → admission
 //	GET  /v1/admission                                         → admission of the caller
 //	POST /v1/retire         the device's name
-//	POST /v1/crl            revocation list, DER
+//	POST /v1/crl            revocation lists, see identity.CRLBundle
 //	GET  /v1/devices, /v1/applications, /v1/audit              → JSON, one value a line; the audit log is verified first
 //
 // Answers that are errors are JSON: {"code": …, "error": …}. Every request may be repeated. An admission is signed by the platform, and

@@ -205,7 +205,7 @@ func (s *Server) retire(w http.ResponseWriter, r *http.Request, caller identity.
 }
 
 func (s *Server) addCRL(w http.ResponseWriter, r *http.Request, _ identity.ID) error {
-	b, err := httpapi.Body(w, r, identity.MaxCRL)
+	b, err := httpapi.Body(w, r, identity.MaxCRLs)
 	if err != nil {
 		return err
 	}

@@ -33,17 +33,18 @@ import (
 
 // World is an authority and a platform, which run until the test ends.
 type World struct {
-	Authority *ca.Authority
+	Authority *ca.Authority // certifies whoever is made next: the root, unless a test puts an issuing CA in its place
 	Roots     []*x509.Certificate
 	Platform  *platform.Service
-	Dir       string // for folders
-	URL       string // of the broker
+	Verifier  *identity.Verifier // of the broker's clients
+	Registrar *party.Party       // registers devices; certified by the root
+	Dir       string             // for folders
+	URL       string             // of the broker
 
-	t         *testing.T
-	caConfig  ca.Config
-	expired   bool
-	registrar *party.Party
-	asked     atomic.Pointer[platform.Service]
+	t        *testing.T
+	caConfig ca.Config
+	expired  bool
+	asked    atomic.Pointer[platform.Service]
 }
 
 // Option changes a World.
@@ -60,12 +61,13 @@ func New(t *testing.T, options ...Option) *World {
 	if w.expired {
 		issuer = w.YearAgo()
 	}
-	verifier, err := p.Verifier()
+	var err error
+	w.Verifier, err = p.Verifier()
 	require.NoError(t, err)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	b, err := broker.New(broker.Config{
-		Cert: w.Server(issuer), Verifier: verifier, Authorizer: authorizer{w}, Listener: l,
+		Cert: w.Server(issuer), Verifier: w.Verifier, Authorizer: authorizer{w}, Listener: l,
 	})
 	require.NoError(t, err)
 	w.URL = b.URL()
@@ -99,7 +101,7 @@ func newWorld(t *testing.T, options []Option) *World {
 	w.Authority, err = ca.New(w.caConfig)
 	require.NoError(t, err)
 	w.Roots = []*x509.Certificate{w.Authority.Certificate()}
-	w.registrar = w.Party("R-LINE1")
+	w.Registrar = w.Party("R-LINE1")
 	return w
 }
 
@@ -197,11 +199,11 @@ func (w *World) Device(name string) (dir string, s identity.Sticker) {
 	require.NoError(t, err)
 	reg, err := p.Endorse(chain, w.Roots)
 	require.NoError(t, err)
-	credential, err := w.registrar.Credential()
+	credential, err := w.Registrar.Credential()
 	require.NoError(t, err)
 	signed, err := platform.Registration{
 		Device: reg.Device, Credential: reg.Credential, Binding: e2e.NewBindingID(), ClaimKey: reg.ClaimKey,
-	}.Sign(w.registrar.Signer(), credential)
+	}.Sign(w.Registrar.Signer(), credential)
 	require.NoError(t, err)
 	admission, err := w.Platform.Register(ctx, signed)
 	require.NoError(t, err)

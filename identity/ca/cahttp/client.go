@@ -101,12 +101,13 @@ func (c *Client) chain(ctx context.Context, path string, request []byte) ([][]by
 	return cred.Chain, nil
 }
 
-// Revoke has a name revoked, and returns the revocation list that names it. It makes a Client a platform's Revoker.
+// Revoke has a name revoked, and returns the revocation lists that name it. It makes a Client a platform's Revoker.
 func (c *Client) Revoke(ctx context.Context, id identity.ID) ([]byte, error) {
-	return c.http.Do(ctx, http.MethodPost, "/v1/revoke", []byte(id.String()), identity.MaxCRL)
+	return c.http.Do(ctx, http.MethodPost, "/v1/revoke", []byte(id.String()), identity.MaxCRLs)
 }
 
-// CRL returns the newest revocation list. Whoever uses it has identity.Verifier.AddCRL check it.
+// CRL returns the newest revocation lists, of the authority and of those above it that it knows. Whoever uses them has
+// identity.Verifier.AddCRL check them.
 func (c *Client) CRL(ctx context.Context) ([]byte, error) {
-	return c.http.Do(ctx, http.MethodGet, "/v1/crl", nil, identity.MaxCRL)
+	return c.http.Do(ctx, http.MethodGet, "/v1/crl", nil, identity.MaxCRLs)
 }

@@ -26,8 +26,8 @@
 //	POST /v1/renew         request of identity.NewCSR, DER    → chain, likewise
 //	POST /v1/rekey         request of identity.NewRekey       → chain, likewise
 //	POST /v1/server        PKCS #10, DER: hosts and key       → chain, likewise
-//	POST /v1/revoke        the name                           → revocation list, DER
-//	GET  /v1/crl                                              → revocation list, DER
+//	POST /v1/revoke        the name                           → revocation lists that name it, see identity.CRLBundle
+//	GET  /v1/crl                                              → revocation lists, likewise
 //
 // Answers that are errors are JSON: {"code": …, "error": …}. Every request may be repeated. What comes back is signed by the authority, and the
 // client has it checked before it relies on it.

@@ -1,6 +1,7 @@
 package cahttp
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -36,6 +37,8 @@ type Grant struct {
 // Config says what an authority's server works with. Authority and Hosts are required.
 type Config struct {
 	Authority *ca.Authority
+	// CRLs are the lists of other authorities that were kept, of the root above an issuing CA above all; see [Server.AddCRL].
+	CRLs [][]byte
 	// Hosts are the names and addresses under which clients dial this server.
 	Hosts []string
 	// Operators are those who may ask everything. The role alone is no permission: a platform has operators too.
@@ -73,6 +76,7 @@ var codes = httpapi.Codes{
 	{Name: "busy", Status: http.StatusTooManyRequests, Err: ErrBusy},
 	{Name: "signature", Status: http.StatusForbidden, Err: identity.ErrSignature},
 	{Name: "role", Status: http.StatusBadRequest, Err: identity.ErrRole},
+	{Name: "earlier-key", Status: http.StatusConflict, Err: ca.ErrEarlierKey},
 	{Name: "policy", Status: http.StatusForbidden, Err: ca.ErrPolicy},
 	{Name: "unknown", Status: http.StatusNotFound, Err: ca.ErrUnknown},
 	{Name: "name", Status: http.StatusBadRequest, Err: identity.ErrName},
@@ -96,15 +100,16 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, mux: http.NewServeMux(), slots: make(chan struct{}, anonymousAtOnce)}
 	var err error
-	if s.verifier, err = identity.NewVerifier(identity.VerifierConfig{Roots: []*x509.Certificate{cfg.Authority.Certificate()}}); err != nil {
+	if s.verifier, err = identity.NewVerifier(identity.VerifierConfig{Roots: cfg.Authority.Roots()}); err != nil {
 		return fail(err)
 	}
-	crl, err := cfg.Authority.CRL()
-	if err != nil {
+	if _, err := s.lists(); err != nil {
 		return fail(err)
 	}
-	if err := s.verifier.AddCRL(crl); err != nil {
-		return fail(err)
+	for _, crl := range cfg.CRLs {
+		if err := s.AddCRL(crl); err != nil && !errors.Is(err, identity.ErrCRLOlder) {
+			return fail(err)
+		}
 	}
 	if s.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 		return fail(err)
@@ -161,8 +166,25 @@ func (s *Server) by(answer func(http.ResponseWriter, *http.Request, identity.ID)
 	}
 }
 
+// AddCRL takes the list of another authority under the same roots: in force for the server's own clients, and handed out besides those of
+// its authority. An issuing CA so tells its parties what its root has revoked. To keep it over a restart is the caller's part. The errors are those of
+// identity.Verifier.AddCRL.
+func (s *Server) AddCRL(crls []byte) error { return s.verifier.AddCRL(crls) }
+
+// lists returns the newest list of every authority that is known here.
+func (s *Server) lists() ([]byte, error) {
+	own, err := s.cfg.Authority.CRL()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.verifier.AddCRL(own); err != nil && !errors.Is(err, identity.ErrCRLOlder) {
+		return nil, err
+	}
+	return bytes.Join(s.verifier.CRLs(), nil), nil
+}
+
 func (s *Server) crl(w http.ResponseWriter, r *http.Request) {
-	b, err := s.cfg.Authority.CRL()
+	b, err := s.lists()
 	if err != nil {
 		codes.Fail(w, r, s.cfg.Logger, err)
 		return

@@ -42,8 +42,6 @@ type Platform struct {
 
 	mu     sync.Mutex // guards what follows
 	peers  map[identity.ID]*peer
-	crl    []byte
-	number uint64 // of crl
 	acks   []control.Ack
 	prekey []byte // the one that came last
 }
@@ -107,6 +105,9 @@ func (p *Platform) Order(o control.Order) []byte {
 	return b
 }
 
+// AddCRL makes the platform pass on a revocation list.
+func (p *Platform) AddCRL(crls []byte) { require.NoError(p.t, p.Verifier.AddCRL(crls)) }
+
 // Peer returns the credential under which a peer was heard last, or was admitted.
 func (p *Platform) Peer(id identity.ID) *identity.Verified {
 	p.mu.Lock()
@@ -124,13 +125,6 @@ func (from *peer) open(init []byte) (*e2e.Request, error) {
 		from.verified, from.e2e, from.next = from.next.verified, from.next.e2e, nil
 	}
 	return req, err
-}
-
-// SetCRL makes the platform pass on a revocation list.
-func (p *Platform) SetCRL(der []byte, number uint64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.crl, p.number = der, number
 }
 
 // Acks are the acknowledgements that came, in their order.
@@ -242,8 +236,8 @@ func (p *Platform) Answer(id identity.ID, init []byte) []byte {
 	if v := p.PeerCredential; v != nil && m.PeerGeneration < v.Generation() && id.Role() == identity.RoleDevice {
 		reply.PeerCredential = v.Credential()
 	}
-	if p.number > m.CRLNumber {
-		reply.CRL = p.crl
+	if newer := p.Verifier.Newer(m.Lists); len(newer) > 0 {
+		reply.CRL, reply.CRLNumber, reply.More = newer[0].Bundle, newer[0].CRLNumber, len(newer) > 1
 	}
 	for _, n := range slices.Sorted(maps.Keys(from.orders)) {
 		reply.Orders = append(reply.Orders, from.orders[n])

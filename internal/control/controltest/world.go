@@ -32,6 +32,18 @@ func NewWorldWith(t testing.TB, cfg ca.Config) *World {
 	return &World{authority, []*x509.Certificate{authority.Certificate()}}
 }
 
+// Issuing is the world under an issuing CA of the authority, which certifies in its place.
+func (w *World) Issuing(t testing.TB, name string) *World {
+	key := signingKey(t)
+	csr, err := ca.NewCARequest(key, name)
+	require.NoError(t, err)
+	chain, err := w.Authority.CertifyCA(csr, ca.CAOptions{})
+	require.NoError(t, err)
+	authority, err := ca.New(ca.Config{Name: name, Signer: key, Store: new(ca.MemStore), Root: w.Authority.Certificate(), Chain: chain})
+	require.NoError(t, err)
+	return &World{authority, w.Roots}
+}
+
 // Party is somebody whom the authority has certified.
 type Party struct {
 	Signer     *ecdsa.PrivateKey
