@@ -141,6 +141,9 @@ func (a *Authority) open(rollOver bool) error {
 	b, err := a.cfg.Store.Get(recordSelf)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		if err := a.checkEmpty(); err != nil {
+			return err
+		}
 		if rollOver {
 			return fmt.Errorf("%w: it is empty", ErrStore)
 		}
@@ -170,6 +173,20 @@ func (a *Authority) open(rollOver bool) error {
 		}
 	}
 	return a.takeChain()
+}
+
+// checkEmpty refuses a store without the record of an authority that has been one's all the same: a new authority in it would forget what was revoked.
+func (a *Authority) checkEmpty() error {
+	for _, record := range recordsBefore {
+		switch _, err := a.cfg.Store.Get(record); {
+		case err == nil:
+			return fmt.Errorf("%w: it is of an earlier format, with a record %q, which this version does not read; use another store, or the earlier version",
+				ErrStore, record)
+		case !errors.Is(err, fs.ErrNotExist):
+			return err
+		}
+	}
+	return nil
 }
 
 // takeChain replaces the chain of the newest generation by that of Config, if there is one.
@@ -253,6 +270,9 @@ func (a *Authority) found(before []*generation) error {
 	if err := a.try(g); err != nil {
 		return err
 	}
+	if err := a.checkNewKey(before, g); err != nil {
+		return err
+	}
 	a.gens = append(slices.Clone(before), g)
 	if err := a.signers(); err != nil {
 		return err
@@ -267,6 +287,28 @@ func (a *Authority) found(before []*generation) error {
 		return err
 	}
 	return a.saveSelf()
+}
+
+// checkNewKey refuses a key that the authority has had: its lists would begin at number 1 again, without what the key has revoked. The
+// empty list number 1 is what a power cut leaves of the same step.
+func (a *Authority) checkNewKey(before []*generation, g *generation) error {
+	if slices.ContainsFunc(before, func(b *generation) bool { return isKeyOf(a.cfg.Signer, b.cert) }) {
+		return fmt.Errorf("%w: %q has had this key before; roll over to a new one", ErrKeyInUse, a.cfg.Name)
+	}
+	switch _, err := a.cfg.Store.Get(listRecord(g.cert)); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	list, err := a.list(g)
+	if err != nil {
+		return err
+	}
+	if list.Number.Cmp(big.NewInt(1)) != 0 || len(list.RevokedCertificateEntries) > 0 {
+		return fmt.Errorf("%w: it has revocation list number %s of this key, and no record %s that says so", ErrStore, list.Number, recordSelf)
+	}
+	return nil
 }
 
 // succeed is what a roll-over needs besides the new generation.

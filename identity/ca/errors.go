@@ -7,7 +7,7 @@ var (
 	ErrOtherKey = errors.New("ca: the name is certified with another key")
 	// ErrOtherHelper: the device has a certificate with another helper data hash. One key has one set of helper data.
 	ErrOtherHelper = errors.New("ca: the name is certified with other helper data")
-	// ErrKeyInUse: the key is certified under another name.
+	// ErrKeyInUse: the key is certified under another name, or was this authority's before a roll-over.
 	ErrKeyInUse = errors.New("ca: the key is certified under another name")
 	// ErrRevoked: the name, or the key of the name, was revoked and gets no certificate again.
 	ErrRevoked = errors.New("ca: revoked for good")

@@ -26,6 +26,9 @@ const (
 
 const recordV1 = 1
 
+// recordsBefore are those of an authority in the format before this one.
+var recordsBefore = []string{"root", "crl"}
+
 func caRecord(name string) string {
 	h := sha256.Sum256([]byte(name))
 	return recordCA + hex.EncodeToString(h[:])

@@ -2,6 +2,7 @@ package ca
 
 import (
 	"bytes"
+	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/x509"
 	"errors"
@@ -38,8 +39,8 @@ func (a *Authority) Revoke(id identity.ID) ([]byte, error) {
 	return crl, nil
 }
 
-// RevokeCertificate revokes one certificate, also that of an instance ("A-WATER--2") or of another CA, and returns the list that names it.
-// [ErrUnknown]: this CA did not issue it.
+// RevokeCertificate revokes one certificate, also that of an instance ("A-WATER--2"), and returns the lists that name it. With the certificate of another CA
+// every one goes that this authority has issued for the same key: each of them is good for what the key signs. [ErrUnknown]: this CA did not issue it.
 func (a *Authority) RevokeCertificate(cert *x509.Certificate) ([]byte, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -50,11 +51,34 @@ func (a *Authority) RevokeCertificate(cert *x509.Certificate) ([]byte, error) {
 	if slices.ContainsFunc(a.gens, func(g *generation) bool { return g.cert.Equal(cert) }) {
 		return fail(fmt.Errorf("%w: a root cannot revoke itself; have everybody remove it from the roots", ErrUnknown))
 	}
-	crl, err := a.revoke([]*x509.Certificate{cert})
+	certs, err := a.sameCA(cert)
+	if err != nil {
+		return fail(err)
+	}
+	crl, err := a.revoke(certs)
 	if err != nil {
 		return fail(err)
 	}
 	return crl, nil
+}
+
+// sameCA returns cert and, if it is a CA's, all others of its key.
+func (a *Authority) sameCA(cert *x509.Certificate) ([]*x509.Certificate, error) {
+	out := []*x509.Certificate{cert}
+	pub, ok := cert.PublicKey.(*ecdsa.PublicKey)
+	if !cert.IsCA || !ok {
+		return out, nil
+	}
+	issued, err := a.load(caRecord(cert.Subject.CommonName))
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range issued {
+		if pub.Equal(c.PublicKey) && !c.Equal(cert) {
+			out = append(out, c)
+		}
+	}
+	return out, nil
 }
 
 // revoke puts certificates on the lists of the keys that signed them, and returns those lists.

@@ -132,6 +132,72 @@ func mustMarshal(t *testing.T, b identity.CRLBundle) []byte {
 	return out
 }
 
+// A key that was the authority's does not come back: its lists would begin again.
+func TestRollOverToAnEarlierKey(t *testing.T) {
+	root := newCA(t, ca.Config{Name: "above"})
+	key1, key2 := newKey(t), newKey(t)
+	for kind, first := range map[string]ca.Config{
+		"root":    {Name: "test ca"},
+		"issuing": {Name: "test ca", Root: root.Certificate()},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			store := &ca.MemStore{}
+			config := func(k *ecdsa.PrivateKey, earlier ...crypto.Signer) ca.Config {
+				cfg := first
+				cfg.Store, cfg.Signer, cfg.Earlier = store, k, earlier
+				if cfg.Root != nil {
+					var err error
+					cfg.Chain, err = root.CertifyCA(caRequest(t, k, cfg.Name), ca.CAOptions{})
+					require.NoError(t, err)
+				}
+				return cfg
+			}
+			a, err := ca.New(config(key1))
+			require.NoError(t, err)
+			gone := peer(t, a, newKey(t), "D-1")
+			_, err = a.Revoke(parseID(t, "D-1"))
+			require.NoError(t, err)
+			b, err := ca.RollOver(config(key2, key1))
+			require.NoError(t, err)
+			before, err := b.CRL()
+			require.NoError(t, err)
+			for _, earlier := range [][]crypto.Signer{{key2}, {key2, key1}} {
+				_, err = ca.RollOver(config(key1, earlier...))
+				require.ErrorIs(t, err, ca.ErrKeyInUse)
+			}
+			b, err = ca.New(config(key2, key1))
+			require.NoError(t, err)
+			after, err := b.CRL()
+			require.NoError(t, err)
+			require.Equal(t, before, after)
+			v := trusting(t, b.Roots()...)
+			require.NoError(t, v.AddCRL(after))
+			refuses(t, v, gone, identity.ErrRevoked)
+		})
+	}
+}
+
+// A root that rolls over does not forget which issuing CA it has revoked.
+func TestRevokedCAAfterRollOver(t *testing.T) {
+	store, key1, key2, subKey := &ca.MemStore{}, newKey(t), newKey(t), newKey(t)
+	first := newCA(t, ca.Config{Store: store, Signer: key1})
+	one, err := first.CertifyCA(caRequest(t, subKey, "sub"), ca.CAOptions{})
+	require.NoError(t, err)
+	second, err := ca.RollOver(ca.Config{Name: "test root", Signer: key2, Store: store, Earlier: []crypto.Signer{key1}})
+	require.NoError(t, err)
+	two, err := second.CertifyCA(caRequest(t, subKey, "sub"), ca.CAOptions{})
+	require.NoError(t, err)
+	require.NotEqual(t, one[0], two[0])
+	crl, err := second.RevokeCertificate(parse(t, one[0]))
+	require.NoError(t, err)
+	v := trusting(t, first.Certificate(), second.Certificate())
+	require.NoError(t, v.AddCRL(crl))
+	require.True(t, v.Revoked(parse(t, one[0])))
+	require.True(t, v.Revoked(parse(t, two[0])), "the same key under the new root")
+	_, err = second.CertifyCA(caRequest(t, subKey, "sub"), ca.CAOptions{})
+	require.ErrorIs(t, err, ca.ErrRevoked)
+}
+
 // The reason for an issuing CA: a new one takes its place at any time, and nobody has to learn of a new root.
 func TestIssuingRollOver(t *testing.T) {
 	root := newCA(t, ca.Config{})
