@@ -17,10 +17,12 @@ import (
 // AddCRL takes revocation lists, as [identity.Verifier.AddCRL] does: durable, in force and on their way to the gateways when AddCRL returns. An
 // application that one names loses its connections, a device that one names is retired, and both sides get the list as evidence. Who was certified by an
 // issuing CA that a list names loses the connection to the broker and is refused by everybody, but stays in the registry: once it has a certificate
-// of another CA it goes on. The errors are those of [identity.Verifier.AddCRL]: an older list changes nothing.
+// of another CA it goes on. The errors are those of [identity.Verifier.AddCRL]: an older list changes nothing, and identity.ErrSomeCRLs tells of lists that were
+// refused after the others were taken, as said above.
 func (s *Service) AddCRL(ctx context.Context, crls []byte) error {
-	if err := s.verifier.AddCRL(crls); err != nil {
-		return err
+	refused := s.verifier.AddCRL(crls)
+	if refused != nil && !errors.Is(refused, identity.ErrSomeCRLs) {
+		return refused
 	}
 	s.lists.Add(1) // whoever was found to be good is looked at again
 	fail := func(err error) error { return fmt.Errorf("add revocation list: %w", err) }
@@ -52,7 +54,7 @@ func (s *Service) AddCRL(ctx context.Context, crls []byte) error {
 	if err != nil {
 		return fail(err)
 	}
-	return nil
+	return refused
 }
 
 // newList is a list as the orders carry it.

@@ -264,15 +264,16 @@ func addCRL(f *cli.Flags) cli.Action {
 		if err == nil && kept != nil {
 			err = v.AddCRL(kept)
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, identity.ErrSomeCRLs) { // what was kept may be of a root that was taken away
 			return fail(err)
 		}
 		crls, err := party.ReadCRL(*in)
 		if err != nil {
 			return fail(err)
 		}
-		if err := v.AddCRL(crls); err != nil {
-			return fail(err)
+		refused := v.AddCRL(crls)
+		if refused != nil && !errors.Is(refused, identity.ErrSomeCRLs) {
+			return fail(refused)
 		}
 		var all []byte
 		for _, crl := range v.CRLs() {
@@ -285,7 +286,11 @@ func addCRL(f *cli.Flags) cli.Action {
 		if err := files.Write(filepath.Join(*dir, "crls.pem"), pem, false); err != nil {
 			return fail(err)
 		}
-		return t.Print(map[string]any{"lists": len(v.CRLs())}, "lists of %d other authorities are handed out with the own ones", len(v.CRLs()))
+		err = t.Print(map[string]any{"lists": len(v.CRLs())}, "lists of %d other authorities are handed out with the own ones", len(v.CRLs()))
+		if refused != nil {
+			return fail(refused)
+		}
+		return err
 	}
 }
 

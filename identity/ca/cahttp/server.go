@@ -177,7 +177,11 @@ func (s *Server) lists() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.verifier.AddCRL(own); err != nil && !errors.Is(err, identity.ErrCRLOlder) {
+	err = s.verifier.AddCRL(own)
+	switch {
+	case errors.Is(err, identity.ErrSomeCRLs): // better these than none
+		s.cfg.Logger.Error("not all revocation lists of this authority are handed out", "err", err)
+	case err != nil && !errors.Is(err, identity.ErrCRLOlder):
 		return nil, err
 	}
 	return bytes.Join(s.verifier.CRLs(), nil), nil
@@ -308,9 +312,9 @@ func (s *Server) revoke(w http.ResponseWriter, r *http.Request, caller identity.
 	if err != nil {
 		return nil, err
 	}
-	// From now on here too.
+	// From now on here too. Whoever asked has his answer, whether there is room here or not.
 	if err := s.verifier.AddCRL(crl); err != nil && !errors.Is(err, identity.ErrCRLOlder) {
-		return nil, err
+		s.cfg.Logger.Error("revocation list of this authority", "err", err)
 	}
 	s.cfg.Logger.Info("revoked", "name", id, "caller", caller)
 	return crl, nil
