@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -110,10 +111,7 @@ func revoke(f *cli.Flags) cli.Action {
 		}
 		defer a.Close()
 		der, err := a.Revoke(ctx, id)
-		if err != nil {
-			return err
-		}
-		return publish(t, der, *out, id.String()+" is revoked: ")
+		return publishRevoked(t, der, err, *out, id.String())
 	}
 }
 
@@ -132,10 +130,18 @@ func revokeCertificate(t *cli.Terminal, open func(bool) (authority, error), path
 		return cli.Usage("-certificate needs -dir: a single certificate is revoked at the authority itself")
 	}
 	der, err := own.d.RevokeCertificate(certs[0])
-	if err != nil {
-		return err
+	return publishRevoked(t, der, err, out, fmt.Sprintf("certificate %x of %s", certs[0].SerialNumber, certs[0].Subject.CommonName))
+}
+
+// publishRevoked shows what was revoked. Where a part of it could not be, the lists that name the rest are of use all the same.
+func publishRevoked(t *cli.Terminal, der []byte, failed error, out, what string) error {
+	switch {
+	case failed == nil:
+		return publish(t, der, out, what+" is revoked: ")
+	case len(der) > 0:
+		return errors.Join(failed, publish(t, der, out, what+" is revoked in part: "))
 	}
-	return publish(t, der, out, fmt.Sprintf("certificate %x of %s is revoked: ", certs[0].SerialNumber, certs[0].Subject.CommonName))
+	return failed
 }
 
 func crl(f *cli.Flags) cli.Action {

@@ -17,8 +17,8 @@ var (
 	ErrUnknown = errors.New("ca: unknown name or certificate")
 	// ErrNotRoot: the authority's own certificate does not allow it to certify CAs.
 	ErrNotRoot = errors.New("ca: this authority cannot certify others")
-	// ErrEarlierKey: a certificate of an earlier key of this CA, which Config.Earlier does not have any more. Have the CA above revoke the
-	// CA's certificate of that time.
+	// ErrEarlierKey: a certificate of an earlier key of this CA, which Config.Earlier does not have any more: no list can name it, though nothing is
+	// issued again for its name. Have the CA above revoke the CA's certificate of that time.
 	ErrEarlierKey = errors.New("ca: issued under an earlier key that is not at hand")
 	// ErrStore: what the store returned is not what this CA has put there.
 	ErrStore = errors.New("ca: the store is damaged or of another CA")

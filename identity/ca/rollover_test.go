@@ -198,6 +198,67 @@ func TestRevokedCAAfterRollOver(t *testing.T) {
 	require.ErrorIs(t, err, ca.ErrRevoked)
 }
 
+// Whoever is revoked gets no certificate again, also where the key is gone that would put it on a list.
+func TestRevokeWithoutTheEarlierKey(t *testing.T) {
+	store, key1, key2 := &ca.MemStore{}, newKey(t), newKey(t)
+	first := newCA(t, ca.Config{Store: store, Signer: key1})
+	devKey, appKey, subKey, serverKey := newKey(t), newKey(t), newKey(t), newKey(t)
+	dev, _ := peer(t, first, devKey, "D-1"), peer(t, first, appKey, "A-1")
+	instance, err := first.Issue(newCSR(t, newKey(t), "A-1", identity.CSROptions{Instance: "2"}), ca.IssueOptions{})
+	require.NoError(t, err)
+	sub, err := first.CertifyCA(caRequest(t, subKey, "sub"), ca.CAOptions{})
+	require.NoError(t, err)
+	_, err = first.IssueServer(serverKey.Public(), parseID(t, "P-1"), []string{"localhost"})
+	require.NoError(t, err)
+	_, err = ca.RollOver(ca.Config{Name: "test root", Signer: key2, Store: store, Earlier: []crypto.Signer{key1}})
+	require.NoError(t, err)
+	lone, err := ca.New(ca.Config{Name: "test root", Signer: key2, Store: store})
+	require.NoError(t, err)
+	peer(t, lone, appKey, "A-1") // under the new key too
+
+	crl, err := lone.Revoke(parseID(t, "D-1"))
+	require.ErrorIs(t, err, ca.ErrEarlierKey)
+	require.Empty(t, crl)
+	for range 2 {
+		_, err = lone.Renew(newCSR(t, devKey, "D-1", identity.CSROptions{}))
+		require.ErrorIs(t, err, ca.ErrRevoked)
+		_, err = lone.Issue(newCSR(t, devKey, "D-1", identity.CSROptions{}), ca.IssueOptions{})
+		require.ErrorIs(t, err, ca.ErrRevoked)
+		// Nor after a restart.
+		lone, err = ca.New(ca.Config{Name: "test root", Signer: key2, Store: store})
+		require.NoError(t, err)
+	}
+	crl, err = lone.Revoke(parseID(t, "A-1"))
+	require.ErrorIs(t, err, ca.ErrEarlierKey)
+	v := trusting(t, lone.Roots()...)
+	require.NoError(t, v.AddCRL(crl), "what can be on a list is")
+	require.Len(t, v.CRLNumbers(), 1)
+	_, err = lone.Renew(newCSR(t, appKey, "A-1", identity.CSROptions{}))
+	require.ErrorIs(t, err, ca.ErrRevoked)
+	peerAgain, err := lone.Issue(newCSR(t, newKey(t), "A-1", identity.CSROptions{}), ca.IssueOptions{NewKey: true})
+	require.NoError(t, err, "a new key is no device's only")
+	require.NotEmpty(t, peerAgain)
+	_, err = lone.Revoke(parseID(t, "P-1"))
+	require.ErrorIs(t, err, ca.ErrEarlierKey)
+	_, err = lone.IssueServer(serverKey.Public(), parseID(t, "P-1"), []string{"localhost"})
+	require.ErrorIs(t, err, ca.ErrRevoked)
+	_, err = lone.RevokeCertificate(parse(t, sub[0]))
+	require.ErrorIs(t, err, ca.ErrEarlierKey)
+	_, err = lone.CertifyCA(caRequest(t, subKey, "sub"), ca.CAOptions{})
+	require.ErrorIs(t, err, ca.ErrRevoked)
+	_, err = lone.RevokeCertificate(parse(t, instance[0]))
+	require.ErrorIs(t, err, ca.ErrEarlierKey)
+
+	// The key is found again: now the list names it.
+	both, err := ca.New(ca.Config{Name: "test root", Signer: key2, Store: store, Earlier: []crypto.Signer{key1}})
+	require.NoError(t, err)
+	_, err = both.Renew(newCSR(t, devKey, "D-1", identity.CSROptions{}))
+	require.ErrorIs(t, err, ca.ErrRevoked)
+	crl, err = both.Revoke(parseID(t, "D-1"))
+	require.NoError(t, err)
+	require.NoError(t, v.VerifyRevoked(crl, dev))
+}
+
 // The reason for an issuing CA: a new one takes its place at any time, and nobody has to learn of a new root.
 func TestIssuingRollOver(t *testing.T) {
 	root := newCA(t, ca.Config{})
