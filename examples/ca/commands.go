@@ -52,17 +52,22 @@ func initialise(f *cli.Flags) cli.Action {
 const platformValidity = 10 * 365 * 24 * time.Hour
 
 func issue(f *cli.Flags) cli.Action {
-	open := targetFlags(f)
+	open := issuerFlags(f)
 	in := f.Required("in", "`file` of the request: request.pem of a party, or a server's")
 	out := f.String("out", "-", "`file` for the certificate chain, - for stdout")
-	valid := f.Duration("valid", 0, "`time` for which the certificate is good, in hours like 8760h; default a year, a platform's ten, a device's for ever")
+	valid := f.Duration("valid", 0, "`time` for which the certificate is good, in hours like 8760h; default a year, a platform's ten; a device's is -device-valid")
+	devices := devicesFlag(f)
 	newKey := f.Bool("new-key", false, "the holder of the name has other keys than before, and asks for it himself")
 	return func(ctx context.Context, t *cli.Terminal, _ []string) error {
+		forDevices, err := devices()
+		if err != nil {
+			return err
+		}
 		der, err := party.ReadRequest(*in)
 		if err != nil {
 			return err
 		}
-		a, err := open(true)
+		a, err := open(true, forDevices)
 		if err != nil {
 			return err
 		}
@@ -252,17 +257,26 @@ type authority interface {
 
 // targetFlags declare where the authority is. The function opens it; as an operator, if that is needed.
 func targetFlags(f *cli.Flags) func(asOperator bool) (authority, error) {
+	open := issuerFlags(f)
+	return func(asOperator bool) (authority, error) { return open(asOperator, 0) }
+}
+
+// issuerFlags are targetFlags for who issues, with the time for which devices get certificates.
+func issuerFlags(f *cli.Flags) func(asOperator bool, devices time.Duration) (authority, error) {
 	dir := dirFlag(f)
 	url := f.String("ca", "", "`URL` of an authority that serves, in place of -dir")
 	as := f.String("party", "", "with -ca, `folder` of the operator who asks")
 	roots := f.String("roots", "", "with -ca and without -party, `file` of the authority's root; enough to get the revocation list")
-	return func(asOperator bool) (authority, error) {
+	return func(asOperator bool, devices time.Duration) (authority, error) {
 		if *url == "" {
-			d, err := openFolder(*dir)
+			d, err := openFor(*dir, devices)
 			if err != nil {
 				return nil, err
 			}
 			return local{d}, nil
+		}
+		if devices != 0 {
+			return nil, cli.Usage("-device-valid needs -dir: it is for who serves to say")
 		}
 		cfg := cahttp.ClientConfig{URL: *url}
 		switch {
@@ -275,12 +289,18 @@ func targetFlags(f *cli.Flags) func(asOperator bool) (authority, error) {
 			if err != nil {
 				return nil, err
 			}
-			cfg.Certificate, cfg.Roots = &c, p.Roots()
+			cfg.Certificate = &c
+			if cfg.Verifier, err = knowing(p.Roots(), p.Dir()); err != nil {
+				return nil, err
+			}
 		case asOperator:
 			return nil, cli.Usage("-ca needs -party, the folder of an operator of the authority")
 		case *roots != "":
-			var err error
-			if cfg.Roots, err = party.ReadCertificates(*roots); err != nil {
+			certs, err := party.ReadCertificates(*roots)
+			if err == nil {
+				cfg.Verifier, err = knowing(certs, "")
+			}
+			if err != nil {
 				return nil, err
 			}
 		default:
@@ -290,7 +310,7 @@ func targetFlags(f *cli.Flags) func(asOperator bool) (authority, error) {
 		if err != nil {
 			return nil, cli.Usage("-ca: %v", err)
 		}
-		return remote{c, cfg.Roots}, nil
+		return remote{c, cfg.Verifier, *as}, nil
 	}
 }
 
@@ -323,10 +343,28 @@ func (l local) CRL(context.Context) ([]byte, error) {
 	return append(own, others...), err
 }
 
-// remote checks what came over the network before it is handed on.
+// remote checks what came over the network before it is handed on. What it has heard stays in the operator's folder: who has the key of a CA that was
+// revoked is not believed to be the authority, and an old list for an answer neither.
 type remote struct {
 	*cahttp.Client
-	roots []*x509.Certificate
+	verifier *identity.Verifier
+	dir      string // of the operator; "": nothing is kept
+}
+
+// knowing returns a verifier with the lists that are kept in a folder.
+func knowing(roots []*x509.Certificate, dir string) (*identity.Verifier, error) {
+	v, err := identity.NewVerifier(identity.VerifierConfig{Roots: roots})
+	if err != nil || dir == "" {
+		return v, err
+	}
+	kept, err := readLists(dir)
+	if err == nil && kept != nil {
+		err = v.AddCRL(kept)
+	}
+	if err != nil && !errors.Is(err, identity.ErrSomeCRLs) {
+		return nil, fmt.Errorf("revocation lists in %s: %w", dir, err)
+	}
+	return v, nil
 }
 
 func (r remote) Close() error {
@@ -344,9 +382,15 @@ func (r remote) list(der []byte, err error) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := identity.NewVerifier(identity.VerifierConfig{Roots: r.roots})
-	if err != nil {
+	refused := r.verifier.AddCRL(der)
+	if refused != nil && !errors.Is(refused, identity.ErrSomeCRLs) {
+		return nil, refused
+	}
+	if r.dir == "" {
+		return der, refused
+	}
+	if err := writeLists(r.dir, r.verifier); err != nil {
 		return nil, err
 	}
-	return der, v.AddCRL(der)
+	return der, refused
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
@@ -256,15 +257,8 @@ func addCRL(f *cli.Flags) cli.Action {
 			return fail(err)
 		}
 		defer lock.Close()
-		v, err := identity.NewVerifier(identity.VerifierConfig{Roots: roots})
+		v, err := knowing(roots, *dir)
 		if err != nil {
-			return fail(err)
-		}
-		kept, err := readLists(*dir)
-		if err == nil && kept != nil {
-			err = v.AddCRL(kept)
-		}
-		if err != nil && !errors.Is(err, identity.ErrSomeCRLs) { // what was kept may be of a root that was taken away
 			return fail(err)
 		}
 		crls, err := party.ReadCRL(*in)
@@ -275,15 +269,7 @@ func addCRL(f *cli.Flags) cli.Action {
 		if refused != nil && !errors.Is(refused, identity.ErrSomeCRLs) {
 			return fail(refused)
 		}
-		var all []byte
-		for _, crl := range v.CRLs() {
-			all = append(all, crl...)
-		}
-		pem, err := party.EncodeCRL(all)
-		if err != nil {
-			return fail(err)
-		}
-		if err := files.Write(filepath.Join(*dir, "crls.pem"), pem, false); err != nil {
+		if err := writeLists(*dir, v); err != nil {
 			return fail(err)
 		}
 		err = t.Print(map[string]any{"lists": len(v.CRLs())}, "lists of %d other authorities are handed out with the own ones", len(v.CRLs()))
@@ -301,4 +287,13 @@ func readLists(dir string) ([]byte, error) {
 		return nil, nil
 	}
 	return crls, err
+}
+
+// writeLists keeps the lists that a verifier has.
+func writeLists(dir string, v *identity.Verifier) error {
+	pem, err := party.EncodeCRL(bytes.Join(v.CRLs(), nil))
+	if err != nil {
+		return err
+	}
+	return files.Write(filepath.Join(dir, "crls.pem"), pem, false)
 }

@@ -67,7 +67,7 @@ func (s *server) askAuthority() error {
 	if err != nil {
 		return err
 	}
-	s.authority, err = cahttp.NewClient(cahttp.ClientConfig{URL: *s.ca, Roots: s.party.Roots(), Certificate: &c})
+	s.authority, err = cahttp.NewClient(cahttp.ClientConfig{URL: *s.ca, Verifier: s.verifier, Certificate: &c})
 	if err != nil {
 		return cli.Usage("-ca: %v", err)
 	}
