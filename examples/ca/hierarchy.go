@@ -107,6 +107,7 @@ func join(f *cli.Flags) cli.Action {
 	dir := dirFlag(f)
 	in := f.Required("in", "`file` of the certificate chain that certify has answered")
 	roots := f.String("roots", "", "of an issuing CA: `file` of the root, its root.pem; by a way that can be trusted")
+	drop := f.Bool("drop-earlier", false, "of a root that has rolled over: nobody trusts only the root of before any more")
 	f.JSON()
 	return func(_ context.Context, t *cli.Terminal, _ []string) error {
 		certs, err := party.ReadCertificates(*in)
@@ -119,7 +120,7 @@ func join(f *cli.Flags) cli.Action {
 		}
 		d, err := lockFolder(*dir, false)
 		if err == nil {
-			err = d.join(chain, certs[0].Subject.CommonName, *roots)
+			err = d.join(chain, certs[0].Subject.CommonName, *roots, *drop)
 		}
 		if d, err = d.opened(err); err != nil {
 			return err
@@ -130,12 +131,12 @@ func join(f *cli.Flags) cli.Action {
 }
 
 // join takes a chain for the key of now, or for next.key, with which the authority then rolls over. It may be repeated.
-func (d *folder) join(chain [][]byte, name, roots string) error {
+func (d *folder) join(chain [][]byte, name, roots string, drop bool) error {
 	cfg, err := d.config()
 	if err != nil {
 		return err
 	}
-	cfg.Name, cfg.Chain = name, chain
+	cfg.Name, cfg.Chain, cfg.DropEarlier = name, chain, drop
 	if d.issuing() {
 		if roots == "" && !d.has("root.pem") {
 			return cli.Usage("-roots is missing: the root of an issuing CA")
@@ -153,7 +154,9 @@ func (d *folder) join(chain [][]byte, name, roots string) error {
 		if d.Authority, err = d.turn(cfg); err != nil {
 			return err
 		}
-	} else if d.Authority, err = ca.New(cfg); err != nil {
+	} else if d.Authority, err = ca.New(cfg); errors.Is(err, ca.ErrEarlierRoot) {
+		return fmt.Errorf("%w, with -drop-earlier", err)
+	} else if err != nil {
 		return err
 	}
 	if err := d.publish(); err != nil {

@@ -251,6 +251,13 @@ func TestCrossCertificate(t *testing.T) {
 		_, err := a.verifier(root).Verify(a.credential(app), 0)
 		require.NoError(t, err, root)
 	}
+
+	// After a roll-over it goes with a certificate by its key of before, which another one does not push out unasked.
+	clitest.OK(t, program, "roll-over", "-dir", b.dir)
+	clitest.OK(t, program, "request", "-dir", b.dir)
+	clitest.OK(t, program, "certify", "-dir", a.dir, "-in", filepath.Join(b.dir, "request.pem"), "-out", chain, "-root", "-no-expiry")
+	require.Contains(t, clitest.Fails(t, program, "join", "-dir", b.dir, "-in", chain), "-drop-earlier")
+	clitest.OK(t, program, "join", "-dir", b.dir, "-in", chain, "-drop-earlier")
 }
 
 func TestWrongInputOfHierarchy(t *testing.T) {

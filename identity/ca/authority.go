@@ -38,6 +38,9 @@ type Config struct {
 	// for those who trust the others alone. Both are needed once; given later, they take the place of those that the store has.
 	Root  *x509.Certificate
 	Chain [][]byte
+	// DropEarlier lets Chain take the place of the certificates that a root has by itself as it was before a [RollOver]. Who trusts that one alone refuses
+	// what is issued from then on; without DropEarlier such a Chain is refused.
+	DropEarlier bool
 
 	// Earlier are keys that this authority had before a [RollOver]. They sign the lists of what they issued and nothing else. Without one of them its
 	// last list stays as it is: what it issued can then be revoked as a whole only, by the CA above.
@@ -204,6 +207,11 @@ func (a *Authority) takeChain() error {
 		return errors.New("another root, and no chain that leads to it")
 	case len(chain) == 0 || slices.EqualFunc(chain, old.chain, (*x509.Certificate).Equal) && root.Equal(old.root):
 		return nil
+	}
+	lost := func(c *x509.Certificate) bool { return a.issuerOf(c) != nil && !slices.ContainsFunc(chain, c.Equal) }
+	if old.isRoot() && slices.ContainsFunc(old.chain, lost) && !a.cfg.DropEarlier {
+		return fmt.Errorf("%w: %q goes with a certificate by its key of before the roll-over, which the new chain does not have: who trusts only that key would refuse "+
+			"what is issued. When nobody does any more, say DropEarlier", ErrEarlierRoot, a.cfg.Name)
 	}
 	g := *old
 	g.chain, g.root = chain, root

@@ -22,6 +22,8 @@ var (
 	// ErrEarlierKey: a certificate of an earlier key of this CA, which Config.Earlier does not have any more: no list can name it, though nothing is
 	// issued again for its name. Have the CA above revoke the CA's certificate of that time.
 	ErrEarlierKey = errors.New("ca: issued under an earlier key that is not at hand")
+	// ErrEarlierRoot: a new chain would drop the root's certificate by what it was before a roll-over.
+	ErrEarlierRoot = errors.New("ca: those who trust only the earlier root would be left behind")
 	// ErrStore: what the store returned is not what this CA has put there.
 	ErrStore = errors.New("ca: the store is damaged or of another CA")
 )

@@ -330,6 +330,50 @@ func TestRenewalAfterRollOver(t *testing.T) {
 	require.Equal(t, now.Add(ca.DefaultValidity).Unix(), parse(t, renewed[0]).NotAfter.Unix())
 }
 
+// A root that has rolled over does not lose those who trust only what it was, because another root vouches for it too.
+func TestCrossCertificateAfterRollOver(t *testing.T) {
+	store, key1, key2, key3 := &ca.MemStore{}, newKey(t), newKey(t), newKey(t)
+	other := newCA(t, ca.Config{Name: "other"})
+	first := newCA(t, ca.Config{Store: store, Signer: key1})
+	cfg := ca.Config{Name: "test root", Signer: key2, Store: store, Earlier: []crypto.Signer{key1}}
+	_, err := ca.RollOver(cfg)
+	require.NoError(t, err)
+	chain, err := other.CertifyCA(caRequest(t, key2, "test root"), ca.CAOptions{Root: true, NoExpiry: true})
+	require.NoError(t, err)
+	joined := cfg
+	joined.Chain = chain
+	_, err = ca.New(joined)
+	require.ErrorIs(t, err, ca.ErrEarlierRoot)
+	second, err := ca.New(cfg)
+	require.NoError(t, err)
+	accepts(t, trusting(t, first.Certificate()), peer(t, second, newKey(t), "D-1"))
+
+	// The way of before may go on to the other root.
+	byOther, err := other.CertifyCA(caRequest(t, key1, "test root"), ca.CAOptions{Root: true, NoExpiry: true})
+	require.NoError(t, err)
+	longer := cfg
+	longer.Chain = append(second.Chain(), byOther...)
+	second, err = ca.New(longer)
+	require.NoError(t, err)
+	dev := peer(t, second, newKey(t), "D-2")
+	for _, v := range []*identity.Verifier{trusting(t, first.Certificate()), trusting(t, second.Certificate()), trusting(t, other.Certificate())} {
+		accepts(t, v, dev)
+	}
+
+	joined.DropEarlier = true
+	second, err = ca.New(joined)
+	require.NoError(t, err)
+	dev = peer(t, second, newKey(t), "D-3")
+	accepts(t, trusting(t, other.Certificate()), dev)
+	refuses(t, trusting(t, first.Certificate()), dev, identity.ErrUntrusted)
+	joined.DropEarlier = false
+	_, err = ca.New(joined)
+	require.NoError(t, err, "it is done")
+	third, err := ca.RollOver(ca.Config{Name: "test root", Signer: key3, Store: store, Earlier: []crypto.Signer{key1, key2}})
+	require.NoError(t, err)
+	accepts(t, trusting(t, other.Certificate()), peer(t, third, newKey(t), "D-4"))
+}
+
 // Two roots of different owners, one of which vouches for the other: for those who trust either, both, or others besides.
 func TestCrossCertifiedRoots(t *testing.T) {
 	key := newKey(t)
