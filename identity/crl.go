@@ -133,16 +133,15 @@ func (v *Verifier) join(l, old *revocationList) {
 		})
 		ways = append(ways, astray...)
 	}
-	l.ways, l.Issuer = nil, nil
-	for _, way := range ways {
-		if len(l.Issuer)+len(way) > maxIssuer {
-			continue
+	n = 0
+	l.ways = slices.DeleteFunc(ways, func(way []*x509.Certificate) bool {
+		if n+len(way) > maxIssuer {
+			return true
 		}
-		l.ways = append(l.ways, way)
-		for _, c := range way {
-			l.Issuer = append(l.Issuer, c.Raw)
-		}
-	}
+		n += len(way)
+		return false
+	})
+	l.setIssuer()
 }
 
 // over reports that nothing which the CA of l issued is accepted any more: it is no root, and no way leads to one. The caller holds mu.
@@ -342,16 +341,17 @@ func (v *Verifier) findIssuer(l *revocationList, list *x509.RevocationList, hint
 	if err != nil {
 		return err
 	}
-	l.ways = ways
 	if slices.ContainsFunc(ways, func(way []*x509.Certificate) bool { return !signed(way[0]) }) {
 		// What goes with a list is passed on with it, so it has to belong there even where it is not needed.
 		return errors.New("the certificates behind it are not those of its issuer")
 	}
+	l.ways = ways
+	v.prune(l)
 	if i := slices.IndexFunc(v.roots, signed); i >= 0 {
 		l.issuer = v.roots[i]
 		return nil
 	}
-	if i := slices.IndexFunc(hints, signed); len(ways) == 0 && i >= 0 {
+	if i := slices.IndexFunc(hints, signed); len(l.ways) == 0 && i >= 0 {
 		l.ways = append(l.ways, hints[i:])
 	}
 	err = fmt.Errorf("issued by %q, signed by no root; the certificates of an issuing CA go with its list", list.Issuer.CommonName)
@@ -377,13 +377,45 @@ func checkIssuer(listed func(cert, issuer *x509.Certificate) bool) func(path []*
 	}
 }
 
-// waysOf parses the certificates behind a list: ways from its issuer upwards, each certificate signed by the next one.
+// prune cuts ways where they go on behind all roots that are known here with a certificate that is large. What it says nobody has vouched for: whoever passes
+// the list on can make one up for a CA's key. It is kept for those with other roots, and has no need of room.
+func (v *Verifier) prune(l *revocationList) {
+	for i, way := range l.ways {
+		n := len(way)
+		for n > 0 {
+			if _, err := v.pathThrough(way[:n], x509.ExtKeyUsageAny, v.begun(way[:n], time.Time{}), checkCAs); err == nil {
+				break
+			}
+			n--
+		}
+		if large := slices.IndexFunc(way[n:], func(c *x509.Certificate) bool { return len(c.Raw) > maxUnknown }); large >= 0 {
+			l.ways[i] = way[:n+large]
+		}
+	}
+	l.ways = slices.DeleteFunc(l.ways, func(way []*x509.Certificate) bool { return len(way) == 0 })
+	l.setIssuer()
+}
+
+// setIssuer has Issuer follow ways.
+func (l *revocationList) setIssuer() {
+	l.Issuer = nil
+	for _, way := range l.ways {
+		for _, c := range way {
+			l.Issuer = append(l.Issuer, c.Raw)
+		}
+	}
+}
+
+// waysOf parses the certificates behind a list: ways from its issuer upwards, each certificate that of a CA and signed by the next one.
 func waysOf(ders [][]byte) (ways [][]*x509.Certificate, err error) {
 	certs, err := parseChain(ders)
 	if err != nil {
 		return nil, err
 	}
 	for i, c := range certs {
+		if err := caProfile(c); err != nil {
+			return nil, fmt.Errorf("a certificate behind it: %w", err)
+		}
 		last := len(ways) - 1
 		switch {
 		case i == 0 || sameAuthority(c, certs[0]):

@@ -3,6 +3,8 @@ package identity_test
 import (
 	"bytes"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"fmt"
 	"math/big"
 	"slices"
@@ -331,6 +333,52 @@ func TestListsReachMoreRoots(t *testing.T) {
 	bundles, err := identity.ParseCRLs(w.CRLs()[0])
 	require.NoError(t, err)
 	require.Equal(t, [][]byte{sub.root.Raw, third.Raw}, bundles[0].Issuer[:2])
+}
+
+// Behind a way there may be more, for those with other roots. Whoever passes the list on can make that up, so it has to be small and a CA's.
+func TestUnknownCertificatesBehindAList(t *testing.T) {
+	p := newPKI(t)
+	sub := p.issuing(t, "issuing", asIs)
+	list := slices.Concat(sub.crl(t, 1), sub.root.Raw)
+	// The key of p, under whatever certificate.
+	above := func(edit func(*x509.Certificate)) []byte {
+		c := caTemplate("root")
+		edit(c)
+		return newPKIWith(t, newKey(t), func(c *x509.Certificate) { c.Subject.CommonName = "other" }).sign(t, c, p.key.Public())
+	}
+	large := above(func(c *x509.Certificate) {
+		c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3}, Value: make([]byte, 4<<10)}}
+	})
+	good := above(asIs)
+	for name, d := range map[string]struct{ in, want []byte }{
+		"good":              {slices.Concat(list, good), slices.Concat(list, good)},
+		"large":             {slices.Concat(list, large), list},
+		"large, then good":  {slices.Concat(list, large, sub.root.Raw, good), slices.Concat(list, sub.root.Raw, good)},
+		"a root's, large":   {slices.Concat(p.crl(t, 1), large), nil},
+		"no CA's":           {slices.Concat(list, above(func(c *x509.Certificate) { c.IsCA = false; c.BasicConstraintsValid = false })), nil},
+		"large, but signed": {nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := p.verifier(t)
+			switch name {
+			case "a root's, large":
+				d.want = bytes.TrimSuffix(d.in, large)
+			case "large, but signed":
+				signed := p.issuing(t, "large", func(c *x509.Certificate) {
+					c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3}, Value: make([]byte, 4<<10)}}
+				})
+				d.in = slices.Concat(signed.crl(t, 1), signed.root.Raw)
+				d.want = d.in
+			}
+			err := v.AddCRL(d.in)
+			if d.want == nil {
+				require.ErrorIs(t, err, identity.ErrCRL)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, [][]byte{d.want}, v.CRLs())
+		})
+	}
 }
 
 // What stands in a chain behind a way to a root is another way, and nothing else.
