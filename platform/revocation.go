@@ -17,10 +17,9 @@ import (
 // AddCRL takes revocation lists, as [identity.Verifier.AddCRL] does: durable, in force and on their way to the gateways when AddCRL returns. An
 // application that one names loses its connections, a device that one names is retired, and both sides get the list as evidence. Who was certified by an
 // issuing CA that a list names loses the connection to the broker and is refused by everybody, but stays in the registry: once it has a certificate
-// of another CA it goes on. The errors are those of [identity.Verifier.AddCRL]: an older list changes nothing, and identity.ErrSomeCRLs tells of lists that were
-// refused after the others were taken, as said above.
+// of another CA it goes on. The errors are those of [identity.Verifier.AddCRL]: an older list changes nothing.
 func (s *Service) AddCRL(ctx context.Context, crls []byte) error {
-	refused := s.verifier.AddCRL(crls)
+	refused := s.verifier.AddCRL(crls) // with ErrSomeCRLs the rest is in force, and goes the whole way first
 	if refused != nil && !errors.Is(refused, identity.ErrSomeCRLs) {
 		return refused
 	}
