@@ -15,7 +15,7 @@ import (
 type revocationList struct {
 	CRLBundle
 	issuer   *x509.Certificate
-	above    []*x509.Certificate // issuer, and CAs up to a root; none where the issuer is a root
+	ways     [][]*x509.Certificate // Issuer, parsed
 	number   uint64
 	thisDate time.Time
 	serials  map[string]struct{} // big-endian bytes
@@ -25,39 +25,51 @@ type revocationList struct {
 // keeps each in place of the list of that CA that it had. A list must be signed by a CA under the roots. The CA may have expired or be revoked
 // itself: what it revoked stays revoked. The list that is kept already is no error. An older number is [ErrCRLOlder] and changes nothing,
 // so nobody takes a revocation back by sending an old list. A list that has passed its next update stays in force until a newer one comes: a device that
-// was long without connection must not take that for amnesty. Anything else is [ErrCRL]. Of several lists, those that can be taken are taken, and it is
-// an error if there is none.
+// was long without connection must not take that for amnesty. Anything else is [ErrCRL]. Of several lists, those that can be taken are taken; what is
+// wrong with the others is told together with [ErrSomeCRLs], except that they are older.
 //
-// Lists of 16 CAs are kept. Then that of an issuing CA which is over or revoked, so that nothing it issued is accepted anyway, makes room for another
-// one; if there is none, a further CA's list is refused.
+// Lists of 16 CAs are kept. Then that of an issuing CA whose ways to the roots are all over or revoked, so that nothing it issued is accepted anyway, makes
+// room for another one; if there is none, a further CA's list is refused.
 func (v *Verifier) AddCRL(crls []byte) error {
 	bundles, err := ParseCRLs(crls)
 	if err != nil {
 		return fmt.Errorf("add revocation list: %w", err)
 	}
-	now, taken := v.clock(), 0
+	taken := 0
+	var older error
+	var refused []error
 	for _, b := range bundles {
-		l, e := v.parseCRL(b, nil)
-		if e == nil {
-			e = v.keep(l, now)
+		l, err := v.parseCRL(b, nil)
+		if err == nil {
+			err = v.keep(l)
 		}
-		if e == nil {
+		switch {
+		case err == nil:
 			taken++
-		} else if err == nil || errors.Is(err, ErrCRLOlder) {
-			err = e
+		case errors.Is(err, ErrCRLOlder):
+			older = err
+		default:
+			refused = append(refused, err)
 		}
 	}
-	if taken == 0 {
+	err = errors.Join(refused...)
+	switch {
+	case err != nil && taken > 0:
+		err = fmt.Errorf("%w, %d of %d: %w", ErrSomeCRLs, len(refused), len(bundles), err)
+	case err == nil && taken == 0:
+		err = older
+	}
+	if err != nil {
 		return fmt.Errorf("add revocation list: %w", err)
 	}
 	return nil
 }
 
 // keep puts a list where that of its CA stood, so that nobody's place changes, or behind the others.
-func (v *Verifier) keep(l *revocationList, now time.Time) error {
+func (v *Verifier) keep(l *revocationList) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	i, err := v.place(l, now)
+	i, err := v.place(l)
 	switch {
 	case err != nil:
 		return err
@@ -73,14 +85,14 @@ func (v *Verifier) keep(l *revocationList, now time.Time) error {
 }
 
 // place returns where a list belongs. The caller holds mu.
-func (v *Verifier) place(l *revocationList, now time.Time) (int, error) {
+func (v *Verifier) place(l *revocationList) (int, error) {
 	i := slices.IndexFunc(v.lists, func(k *revocationList) bool { return sameAuthority(k.issuer, l.issuer) })
 	if i < 0 {
 		if len(v.lists) < maxLists {
 			return len(v.lists), nil
 		}
-		i = slices.IndexFunc(v.lists, func(k *revocationList) bool { return v.over(k.issuer, now) })
-		if i < 0 || v.over(l.issuer, now) {
+		i = slices.IndexFunc(v.lists, func(k *revocationList) bool { return v.over(k) })
+		if i < 0 || v.over(l) {
 			return 0, fmt.Errorf("%w: lists of %d authorities are kept already", ErrCRL, maxLists)
 		}
 		return i, nil
@@ -91,19 +103,60 @@ func (v *Verifier) place(l *revocationList, now time.Time) (int, error) {
 	case l.number > old.number:
 	case !bytes.Equal(l.List, old.List):
 		return 0, fmt.Errorf("%w: a second list with number %d; the CA has a fault", ErrCRL, l.number)
-	case len(l.Issuer) < len(old.Issuer):
-		l.Issuer = old.Issuer // more certificates reach more roots
+	default:
+		v.join(l, old)
 	}
 	return i, nil
 }
 
-// over reports that nothing which ca issued is accepted any more. The caller holds mu.
-func (v *Verifier) over(ca *x509.Certificate, now time.Time) bool {
-	if slices.ContainsFunc(v.roots, func(r *x509.Certificate) bool { return sameAuthority(r, ca) }) {
-		return false
+// join gives l the ways of old too: more of them reach more roots, and each tells whether the CA is over. If that is more than goes with a list, those that
+// lead nowhere now are left out first, then the newest. The caller holds mu.
+func (v *Verifier) join(l, old *revocationList) {
+	ways := slices.Clone(old.ways)
+	n := 0
+	for _, way := range l.ways {
+		if !slices.ContainsFunc(ways, func(w []*x509.Certificate) bool { return slices.EqualFunc(w, way, equalDER) }) {
+			ways = append(ways, way)
+		}
 	}
-	return now.After(ca.NotAfter) ||
-		slices.ContainsFunc(v.lists, func(l *revocationList) bool { return l.names(ca) && ca.CheckSignatureFrom(l.issuer) == nil })
+	for _, way := range ways {
+		n += len(way)
+	}
+	if n > maxIssuer {
+		var astray [][]*x509.Certificate
+		ways = slices.DeleteFunc(ways, func(way []*x509.Certificate) bool {
+			if v.leads(way) {
+				return false
+			}
+			astray = append(astray, way)
+			return true
+		})
+		ways = append(ways, astray...)
+	}
+	n = 0
+	l.ways = slices.DeleteFunc(ways, func(way []*x509.Certificate) bool {
+		if n+len(way) > maxIssuer {
+			return true
+		}
+		n += len(way)
+		return false
+	})
+	l.setIssuer()
+}
+
+// over reports that nothing which the CA of l issued is accepted any more: it is no root, and no way leads to one. The caller holds mu.
+func (v *Verifier) over(l *revocationList) bool {
+	return !v.isRoot(l.issuer) && !slices.ContainsFunc(l.ways, v.leads)
+}
+
+func (v *Verifier) isRoot(ca *x509.Certificate) bool {
+	return slices.ContainsFunc(v.roots, func(r *x509.Certificate) bool { return sameAuthority(r, ca) })
+}
+
+// leads reports that a way leads from a CA to a root now, through CAs that are not revoked. The caller holds mu.
+func (v *Verifier) leads(way []*x509.Certificate) bool {
+	_, _, err := v.pathThat(way, x509.ExtKeyUsageAny, checkIssuer(func(cert, issuer *x509.Certificate) bool { return listedBy(v.lists, cert, issuer) }))
+	return err == nil
 }
 
 // CRLs returns the lists that are kept, as [CRLBundle] encodes them, each CA's in the place where the first of it was added.
@@ -174,8 +227,12 @@ func (v *Verifier) named(certs []*x509.Certificate) bool {
 func (v *Verifier) listed(cert, issuer *x509.Certificate) bool {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
+	return listedBy(v.lists, cert, issuer)
+}
+
+func listedBy(lists []*revocationList, cert, issuer *x509.Certificate) bool {
 	// The same CA may have several certificates under one key, renewed or by several roots; its list counts for all.
-	return slices.ContainsFunc(v.lists, func(l *revocationList) bool { return l.names(cert) && sameAuthority(l.issuer, issuer) })
+	return slices.ContainsFunc(lists, func(l *revocationList) bool { return l.names(cert) && sameAuthority(l.issuer, issuer) })
 }
 
 func (l *revocationList) names(cert *x509.Certificate) bool {
@@ -224,12 +281,15 @@ func (v *Verifier) verifyRevoked(crl []byte, c Credential) error {
 	if !l.names(chain[0]) {
 		return fmt.Errorf("%w: %s, list number %d", ErrNotRevoked, id, l.number)
 	}
-	if len(l.above) > 0 {
-		if _, err := v.everTrusted(l.above, v.checkPath); err != nil {
-			return fmt.Errorf("CA of the list: %w", err)
+	if v.isRoot(l.issuer) {
+		return nil
+	}
+	for _, way := range l.ways {
+		if _, err = v.everTrusted(way, checkIssuer(v.listed)); err == nil {
+			return nil
 		}
 	}
-	return nil
+	return fmt.Errorf("CA of the list: %w", err)
 }
 
 // parseCRL accepts a complete list for everything that its CA issued, the only kind with one meaning. hints are certificates that its issuer may have
@@ -285,17 +345,19 @@ func (v *Verifier) findIssuer(l *revocationList, list *x509.RevocationList, hint
 		// What goes with a list is passed on with it, so it has to belong there even where it is not needed.
 		return errors.New("the certificates behind it are not those of its issuer")
 	}
+	l.ways = ways
+	v.prune(l)
 	if i := slices.IndexFunc(v.roots, signed); i >= 0 {
 		l.issuer = v.roots[i]
 		return nil
 	}
-	if i := slices.IndexFunc(hints, signed); len(ways) == 0 && i >= 0 {
-		ways = append(ways, hints[i:])
+	if i := slices.IndexFunc(hints, signed); len(l.ways) == 0 && i >= 0 {
+		l.ways = append(l.ways, hints[i:])
 	}
 	err = fmt.Errorf("issued by %q, signed by no root; the certificates of an issuing CA go with its list", list.Issuer.CommonName)
-	for _, way := range ways {
+	for _, way := range l.ways {
 		if _, err = v.everTrusted(way, checkCAs); err == nil {
-			l.issuer, l.above = way[0], way
+			l.issuer = way[0]
 			return nil
 		}
 		err = fmt.Errorf("its CA %q: %w", way[0].Subject.CommonName, err)
@@ -303,13 +365,57 @@ func (v *Verifier) findIssuer(l *revocationList, list *x509.RevocationList, hint
 	return err
 }
 
-// waysOf parses the certificates behind a list: ways from its issuer upwards, each certificate signed by the next one.
+// checkIssuer is for the way of a CA's certificate, with the lists.
+func checkIssuer(listed func(cert, issuer *x509.Certificate) bool) func(path []*x509.Certificate) error {
+	return func(path []*x509.Certificate) error {
+		for i, cert := range path[:len(path)-1] {
+			if listed(cert, path[i+1]) {
+				return fmt.Errorf("%w: serial %x of %q", ErrRevoked, cert.SerialNumber, cert.Subject.CommonName)
+			}
+		}
+		return checkCAs(path)
+	}
+}
+
+// prune cuts ways where they go on behind all roots that are known here with a certificate that is large. What it says nobody has vouched for: whoever passes
+// the list on can make one up for a CA's key. It is kept for those with other roots, and has no need of room.
+func (v *Verifier) prune(l *revocationList) {
+	for i, way := range l.ways {
+		n := len(way)
+		for n > 0 {
+			if _, err := v.pathThrough(way[:n], x509.ExtKeyUsageAny, v.begun(way[:n], time.Time{}), checkCAs); err == nil {
+				break
+			}
+			n--
+		}
+		if large := slices.IndexFunc(way[n:], func(c *x509.Certificate) bool { return len(c.Raw) > maxUnknown }); large >= 0 {
+			l.ways[i] = way[:n+large]
+		}
+	}
+	l.ways = slices.DeleteFunc(l.ways, func(way []*x509.Certificate) bool { return len(way) == 0 })
+	l.setIssuer()
+}
+
+// setIssuer has Issuer follow ways.
+func (l *revocationList) setIssuer() {
+	l.Issuer = nil
+	for _, way := range l.ways {
+		for _, c := range way {
+			l.Issuer = append(l.Issuer, c.Raw)
+		}
+	}
+}
+
+// waysOf parses the certificates behind a list: ways from its issuer upwards, each certificate that of a CA and signed by the next one.
 func waysOf(ders [][]byte) (ways [][]*x509.Certificate, err error) {
 	certs, err := parseChain(ders)
 	if err != nil {
 		return nil, err
 	}
 	for i, c := range certs {
+		if err := caProfile(c); err != nil {
+			return nil, fmt.Errorf("a certificate behind it: %w", err)
+		}
 		last := len(ways) - 1
 		switch {
 		case i == 0 || sameAuthority(c, certs[0]):

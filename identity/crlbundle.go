@@ -22,6 +22,8 @@ const (
 	maxLists = 16
 	// maxIssuer is how many certificates may go with a list: two ways to different roots.
 	maxIssuer = 2 * (MaxChain - 1)
+	// maxUnknown caps each of those that no root of the verifier vouches for, in bytes. Ours have about 500.
+	maxUnknown = 2 << 10
 )
 
 // CRLBundle is a revocation list and what it takes to know its issuer.

@@ -3,6 +3,8 @@ package identity_test
 import (
 	"bytes"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"fmt"
 	"math/big"
 	"slices"
@@ -97,20 +99,19 @@ func TestListsOfIssuingCAs(t *testing.T) {
 		crl  []byte
 		want bool
 	}{
-		"good":                       {slices.Concat(sub.crl(t, 1), sub.root.Raw), true},
-		"expired":                    {slices.Concat(expired.crl(t, 1), expired.root.Raw), true},
-		"with the root besides":      {slices.Concat(sub.crl(t, 1), sub.root.Raw, p.root.Raw), true},
-		"without issuer":             {sub.crl(t, 1), false},
-		"may not sign lists":         {slices.Concat(withLists(noLists).crl(t, 1), noLists.root.Raw), false},
-		"may not sign certificates":  {slices.Concat(noCerts.crl(t, 1), noCerts.root.Raw), false},
-		"below an issuing CA":        {slices.Concat(below.crl(t, 1), below.root.Raw, limited.root.Raw), false},
-		"of another root":            {slices.Concat(foreign.crl(t, 1), foreign.root.Raw), false},
-		"of a peer":                  {slices.Concat(withLists(asLeaf).crl(t, 1), leaf.Raw), false},
-		"another's certificate":      {slices.Concat(sub.crl(t, 1), limited.root.Raw), false},
-		"more than its own":          {slices.Concat(sub.crl(t, 1), sub.root.Raw, limited.root.Raw), false},
-		"a root's, with another's":   {slices.Concat(p.crl(t, 1), sub.root.Raw), false},
-		"a root's, with its own":     {slices.Concat(p.crl(t, 1), p.root.Raw), true},
-		"one of two of another root": {slices.Concat(foreign.crl(t, 1), foreign.root.Raw, sub.crl(t, 1), sub.root.Raw), true},
+		"good":                      {slices.Concat(sub.crl(t, 1), sub.root.Raw), true},
+		"expired":                   {slices.Concat(expired.crl(t, 1), expired.root.Raw), true},
+		"with the root besides":     {slices.Concat(sub.crl(t, 1), sub.root.Raw, p.root.Raw), true},
+		"without issuer":            {sub.crl(t, 1), false},
+		"may not sign lists":        {slices.Concat(withLists(noLists).crl(t, 1), noLists.root.Raw), false},
+		"may not sign certificates": {slices.Concat(noCerts.crl(t, 1), noCerts.root.Raw), false},
+		"below an issuing CA":       {slices.Concat(below.crl(t, 1), below.root.Raw, limited.root.Raw), false},
+		"of another root":           {slices.Concat(foreign.crl(t, 1), foreign.root.Raw), false},
+		"of a peer":                 {slices.Concat(withLists(asLeaf).crl(t, 1), leaf.Raw), false},
+		"another's certificate":     {slices.Concat(sub.crl(t, 1), limited.root.Raw), false},
+		"more than its own":         {slices.Concat(sub.crl(t, 1), sub.root.Raw, limited.root.Raw), false},
+		"a root's, with another's":  {slices.Concat(p.crl(t, 1), sub.root.Raw), false},
+		"a root's, with its own":    {slices.Concat(p.crl(t, 1), p.root.Raw), true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := p.verifier(t)
@@ -153,6 +154,53 @@ func TestSeveralLists(t *testing.T) {
 	require.Equal(t, young, v.CRLs()[0], "each in its place")
 }
 
+// What is refused is told, whatever else was taken.
+func TestSomeListsAreRefused(t *testing.T) {
+	p, stranger := newPKI(t), newPKI(t)
+	a, b, foreign := p.issuing(t, "a", asIs), p.issuing(t, "b", asIs), stranger.issuing(t, "foreign", asIs)
+	with := func(ca *pki, n int64, revoked ...*x509.Certificate) []byte {
+		return slices.Concat(ca.crl(t, n, revoked...), ca.root.Raw)
+	}
+	kept := p.crl(t, 1)
+	older, second, unknown := with(a, 1), with(a, 2, p.root), with(foreign, 1)
+	for name, d := range map[string]struct {
+		crls []byte
+		some bool // was taken
+		want []error
+		says []string
+	}{
+		"older and taken":           {slices.Concat(older, with(b, 1)), true, nil, nil},
+		"older and kept already":    {slices.Concat(older, kept), true, nil, nil},
+		"older alone":               {older, false, []error{identity.ErrCRLOlder}, nil},
+		"second and taken":          {slices.Concat(second, with(b, 1)), true, []error{identity.ErrSomeCRLs, identity.ErrCRL}, []string{"1 of 2", "a second list with number 2"}},
+		"taken and unknown":         {slices.Concat(with(b, 1), unknown), true, []error{identity.ErrSomeCRLs, identity.ErrCRL, identity.ErrUntrusted}, []string{"1 of 2"}},
+		"several":                   {slices.Concat(second, unknown, older, with(b, 1)), true, []error{identity.ErrSomeCRLs, identity.ErrCRL}, []string{"2 of 4", "a second list", "foreign"}},
+		"unknown, second and older": {slices.Concat(unknown, second, older), false, []error{identity.ErrCRL}, []string{"a second list", "foreign"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := p.verifier(t)
+			require.NoError(t, v.AddCRL(slices.Concat(kept, with(a, 2))))
+			err := v.AddCRL(d.crls)
+			if d.want == nil {
+				require.NoError(t, err)
+			}
+			for _, want := range d.want {
+				require.ErrorIs(t, err, want)
+			}
+			if !slices.Contains(d.want, identity.ErrCRLOlder) {
+				require.NotErrorIs(t, err, identity.ErrCRLOlder, "for that callers go on without a word")
+			}
+			if !d.some {
+				require.NotErrorIs(t, err, identity.ErrSomeCRLs)
+			}
+			for _, says := range d.says {
+				require.ErrorContains(t, err, says)
+			}
+			require.Equal(t, bytes.Contains(d.crls, b.root.Raw), len(v.CRLs()) == 3)
+		})
+	}
+}
+
 // An attacker who has issuing CAs certified cannot fill the memory, and CAs that are over make room.
 func TestListsAreBounded(t *testing.T) {
 	p := newPKI(t)
@@ -182,6 +230,77 @@ func TestListsAreBounded(t *testing.T) {
 	require.True(t, v.Revoked(subs[7].root))
 }
 
+// Below a cross certificate there may be any number of CAs. Once it is revoked they make room, and what it was the only way to stays out.
+func TestListsBelowARevokedCA(t *testing.T) {
+	o := newPKI(t)
+	v := o.verifier(t)
+	cross := o.issuing(t, "cross", asIs)
+	with := func(ca *pki, up ...*pki) []byte {
+		out := slices.Concat(ca.crl(t, 1), ca.root.Raw)
+		for _, u := range up {
+			out = append(out, u.root.Raw...)
+		}
+		return out
+	}
+	require.NoError(t, v.AddCRL(o.crl(t, 1)))
+	for i := range 15 {
+		require.NoError(t, v.AddCRL(with(cross.issuing(t, fmt.Sprint("below ", i), asIs), cross)))
+	}
+	honest := o.issuing(t, "honest", asIs)
+	c, _, _ := honest.peer(t, "A-1")
+	c.Chain = append(c.Chain, honest.root.Raw)
+	list := slices.Concat(honest.crl(t, 1, parseCert(t, c.Chain[0])), honest.root.Raw)
+	require.ErrorIs(t, v.AddCRL(list), identity.ErrCRL)
+	all := slices.Concat(o.crl(t, 2, cross.root), list)
+	require.NoError(t, v.AddCRL(all))
+	_, err := v.Verify(c, 0)
+	require.ErrorIs(t, err, identity.ErrRevoked)
+	require.ErrorIs(t, v.AddCRL(with(cross.issuing(t, "one more", asIs), cross)), identity.ErrCRL)
+}
+
+// The list of a CA that was certified anew, or by two roots, is needed as long as one of its certificates is good.
+func TestListIsKeptWhileOneWayIsGood(t *testing.T) {
+	named := func(name string, serial int64) *pki {
+		return newPKIWith(t, newKey(t), func(c *x509.Certificate) { c.Subject.CommonName, c.SerialNumber = name, big.NewInt(serial) })
+	}
+	a, b := named("a", 1), named("b", 2)
+	for name, d := range map[string]struct{ revoke, together bool }{
+		"revoked by one root": {true, true}, "over": {false, true}, "revoked, the other way came later": {true, false}, "over, the other way came later": {false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := testNow
+			v, err := identity.NewVerifier(identity.VerifierConfig{Roots: []*x509.Certificate{a.root, b.root}, Now: func() time.Time { return now }})
+			require.NoError(t, err)
+			end := testNow.AddDate(0, 1, 0)
+			sub := a.issuing(t, "issuing", func(c *x509.Certificate) { c.NotAfter = end })
+			byB := parseCert(t, b.sign(t, caTemplate("issuing"), sub.key.Public()))
+			c, _, _ := sub.peer(t, "A-1")
+			c.Chain = append(c.Chain, byB.Raw)
+			list := sub.crl(t, 1, parseCert(t, c.Chain[0]))
+			if d.together {
+				require.NoError(t, v.AddCRL(slices.Concat(list, sub.root.Raw, byB.Raw)))
+			} else {
+				require.NoError(t, v.AddCRL(slices.Concat(list, sub.root.Raw)))
+				require.NoError(t, v.AddCRL(slices.Concat(list, byB.Raw)))
+			}
+			require.NoError(t, v.AddCRL(slices.Concat(a.crl(t, 1), b.crl(t, 1))))
+			for i := range 13 {
+				other := b.issuing(t, fmt.Sprint("other ", i), asIs)
+				require.NoError(t, v.AddCRL(slices.Concat(other.crl(t, 1), other.root.Raw)))
+			}
+			if d.revoke {
+				require.NoError(t, v.AddCRL(a.crl(t, 2, sub.root)))
+			} else {
+				now = end.AddDate(0, 0, 1)
+			}
+			further := b.issuing(t, "further", asIs)
+			require.ErrorIs(t, v.AddCRL(slices.Concat(further.crl(t, 1), further.root.Raw)), identity.ErrCRL, "there is no room")
+			_, _, err = v.VerifyClient([]*x509.Certificate{parseCert(t, c.Chain[0]), byB})
+			require.ErrorIs(t, err, identity.ErrRevoked)
+		})
+	}
+}
+
 // The same CA under another certificate of its key has the same list, and the one that leads further is passed on.
 func TestListsReachMoreRoots(t *testing.T) {
 	a, b := newPKI(t), newPKIWith(t, newKey(t), func(c *x509.Certificate) { c.Subject.CommonName, c.SerialNumber = "b", big.NewInt(2) })
@@ -197,6 +316,69 @@ func TestListsReachMoreRoots(t *testing.T) {
 	require.Len(t, v.CRLs(), 1)
 	require.NoError(t, b.verifier(t).AddCRL(v.CRLs()[0]))
 	require.NoError(t, a.verifier(t).AddCRL(v.CRLs()[0]))
+
+	// Ways that lead nowhere here do not take the place of those that do.
+	forged := func() []byte {
+		x := newPKIWith(t, newKey(t), func(c *x509.Certificate) { c.Subject.CommonName = "a" })
+		return x.sign(t, caTemplate("issuing"), sub.key.Public())
+	}
+	require.NoError(t, v.AddCRL(slices.Concat(list, sub.root.Raw, forged(), forged(), forged(), forged(), forged())))
+	require.NoError(t, v.AddCRL(slices.Concat(list, forged(), forged(), forged(), forged(), forged(), byB.Raw)))
+	require.NoError(t, b.verifier(t).AddCRL(v.CRLs()[0]))
+	require.NoError(t, a.verifier(t).AddCRL(v.CRLs()[0]))
+	w := a.verifier(t)
+	require.NoError(t, w.AddCRL(slices.Concat(list, forged(), forged(), forged(), forged(), forged(), sub.root.Raw)))
+	third := parseCert(t, a.sign(t, caTemplate("issuing"), sub.key.Public()))
+	require.NoError(t, w.AddCRL(slices.Concat(list, third.Raw)))
+	bundles, err := identity.ParseCRLs(w.CRLs()[0])
+	require.NoError(t, err)
+	require.Equal(t, [][]byte{sub.root.Raw, third.Raw}, bundles[0].Issuer[:2])
+}
+
+// Behind a way there may be more, for those with other roots. Whoever passes the list on can make that up, so it has to be small and a CA's.
+func TestUnknownCertificatesBehindAList(t *testing.T) {
+	p := newPKI(t)
+	sub := p.issuing(t, "issuing", asIs)
+	list := slices.Concat(sub.crl(t, 1), sub.root.Raw)
+	// The key of p, under whatever certificate.
+	above := func(edit func(*x509.Certificate)) []byte {
+		c := caTemplate("root")
+		edit(c)
+		return newPKIWith(t, newKey(t), func(c *x509.Certificate) { c.Subject.CommonName = "other" }).sign(t, c, p.key.Public())
+	}
+	large := above(func(c *x509.Certificate) {
+		c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3}, Value: make([]byte, 4<<10)}}
+	})
+	good := above(asIs)
+	for name, d := range map[string]struct{ in, want []byte }{
+		"good":              {slices.Concat(list, good), slices.Concat(list, good)},
+		"large":             {slices.Concat(list, large), list},
+		"large, then good":  {slices.Concat(list, large, sub.root.Raw, good), slices.Concat(list, sub.root.Raw, good)},
+		"a root's, large":   {slices.Concat(p.crl(t, 1), large), nil},
+		"no CA's":           {slices.Concat(list, above(func(c *x509.Certificate) { c.IsCA = false; c.BasicConstraintsValid = false })), nil},
+		"large, but signed": {nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := p.verifier(t)
+			switch name {
+			case "a root's, large":
+				d.want = bytes.TrimSuffix(d.in, large)
+			case "large, but signed":
+				signed := p.issuing(t, "large", func(c *x509.Certificate) {
+					c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3}, Value: make([]byte, 4<<10)}}
+				})
+				d.in = slices.Concat(signed.crl(t, 1), signed.root.Raw)
+				d.want = d.in
+			}
+			err := v.AddCRL(d.in)
+			if d.want == nil {
+				require.ErrorIs(t, err, identity.ErrCRL)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, [][]byte{d.want}, v.CRLs())
+		})
+	}
 }
 
 // What stands in a chain behind a way to a root is another way, and nothing else.

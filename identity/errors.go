@@ -31,6 +31,8 @@ var (
 	ErrCSR = errors.New("identity: unacceptable certificate request")
 	// ErrCRL: bytes that are no revocation list of a trusted CA.
 	ErrCRL = errors.New("identity: unacceptable revocation list")
+	// ErrSomeCRLs: of several revocation lists some were taken and are in force, and others were refused. Go on, and tell somebody.
+	ErrSomeCRLs = errors.New("identity: revocation lists were refused besides those that were taken")
 	// ErrCRLOlder: a revocation list with a lower number than the one that is kept. Keep the newer one.
 	ErrCRLOlder = errors.New("identity: older revocation list")
 	// ErrNotRevoked: the evidence does not name the certificate.

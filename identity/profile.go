@@ -117,6 +117,23 @@ func serverProfile(leaf *x509.Certificate) (PlatformID, error) {
 	return id, helperProfile(leaf, id.ID)
 }
 
+// serviceProfile checks that leaf is the certificate of a TLS server that is no peer.
+func serviceProfile(leaf *x509.Certificate) error {
+	if err := leafProfile(leaf, x509.ExtKeyUsageServerAuth); err != nil {
+		return err
+	}
+	cn, err := commonName(leaf.Subject.Names)
+	if err != nil {
+		return err
+	}
+	for _, name := range append([]string{cn}, leaf.DNSNames...) {
+		if _, _, err := ParseClientID(strings.ToUpper(name)); err == nil {
+			return fmt.Errorf("%w: it is the certificate of the peer %q, want that of an authority's server", ErrProfile, name)
+		}
+	}
+	return nil
+}
+
 // leafProfile checks what every certificate has in common that is no CA's.
 func leafProfile(leaf *x509.Certificate, usage x509.ExtKeyUsage) error {
 	fail := func(format string, a ...any) error {

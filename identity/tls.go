@@ -51,6 +51,36 @@ func (v *Verifier) VerifyServer(chain []*x509.Certificate, host string) (Platfor
 	return id, nil
 }
 
+// VerifyService checks the TLS server of a certificate authority that was reached under host: its certificate is one of the authority's, for hosts alone,
+// which names no peer (ca.Authority.IssueService). Unlike crypto/tls it goes by the lists.
+func (v *Verifier) VerifyService(chain []*x509.Certificate, host string) error {
+	if err := tlsChain(chain); err != nil {
+		return fmt.Errorf("verify service: %w", err)
+	}
+	if err := serviceProfile(chain[0]); err != nil {
+		return fmt.Errorf("verify service: %w", err)
+	}
+	if !sameHost(chain[0], host) {
+		return fmt.Errorf("verify service: %w: the certificate of %q is not for host %q", ErrProfile, chain[0].Subject.CommonName, host)
+	}
+	path, at, err := v.path(chain, x509.ExtKeyUsageServerAuth)
+	if err != nil {
+		return fmt.Errorf("verify service: %w", err)
+	}
+	v.passed(path, at)
+	return nil
+}
+
+// VerifyTLSService is [Verifier.VerifyTLSServer] for the server of an authority.
+func (v *Verifier) VerifyTLSService(host string) func(tls.ConnectionState) error {
+	return func(cs tls.ConnectionState) error {
+		if err := tls13(cs); err != nil {
+			return err
+		}
+		return v.VerifyService(cs.PeerCertificates, host)
+	}
+}
+
 // VerifyTLS is for VerifyConnection in the tls.Config of a server. It wants TLS 1.3 and a client that
 // [Verifier.VerifyChain] accepts. It runs for resumed connections too, so a revoked client does not come back by a ticket.
 func (v *Verifier) VerifyTLS(cs tls.ConnectionState) error {

@@ -151,12 +151,17 @@ func tail(chain []*x509.Certificate, n int) error {
 // path returns the way from chain[0] to a root, root last, and the time that it is valid at. With a floor that is the latest beginning on the way,
 // if it lies ahead of the floor.
 func (v *Verifier) path(chain []*x509.Certificate, usage x509.ExtKeyUsage) (path []*x509.Certificate, at time.Time, err error) {
+	return v.pathThat(chain, usage, v.checkPath)
+}
+
+// pathThat is path with another check.
+func (v *Verifier) pathThat(chain []*x509.Certificate, usage x509.ExtKeyUsage, check func([]*x509.Certificate) error) (path []*x509.Certificate, at time.Time, err error) {
 	for n := 1; n <= len(chain); n++ {
 		now := v.clock()
 		if v.floor != nil {
 			now = v.begun(chain[:n], now)
 		}
-		p, e := v.pathThrough(chain[:n], usage, now, v.checkPath)
+		p, e := v.pathThrough(chain[:n], usage, now, check)
 		if e == nil {
 			return p, now, nil
 		}

@@ -74,6 +74,24 @@ func TestListOfAnIssuingCA(t *testing.T) {
 	})
 }
 
+// What is refused does not hold up the rest, and is told.
+func TestSomeListsAreRefused(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		unknown := newAuthority(t).list(t)
+		dev := w.device("D-1")
+		list, err := w.authority.Revoke(dev.id)
+		require.NoError(t, err)
+		err = w.svc.AddCRL(t.Context(), slices.Concat(unknown, list))
+		require.ErrorIs(t, err, identity.ErrSomeCRLs)
+		require.ErrorIs(t, err, identity.ErrCRL)
+		require.Equal(t, registry.Retired, w.record(dev).Status)
+		kept := w.svc.CRLs()
+		w.restart()
+		require.Equal(t, kept, w.svc.CRLs(), "they are durable")
+		require.Equal(t, registry.Retired, w.record(dev).Status)
+	})
+}
+
 // The end of an issuing CA is not the end of its devices: they lose their connections and whatever they may do, and stay in the registry.
 func TestIssuingCARevoked(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world) {

@@ -19,8 +19,9 @@ import (
 // issuing CA that a list names loses the connection to the broker and is refused by everybody, but stays in the registry: once it has a certificate
 // of another CA it goes on. The errors are those of [identity.Verifier.AddCRL]: an older list changes nothing.
 func (s *Service) AddCRL(ctx context.Context, crls []byte) error {
-	if err := s.verifier.AddCRL(crls); err != nil {
-		return err
+	refused := s.verifier.AddCRL(crls) // with ErrSomeCRLs the rest is in force, and goes the whole way first
+	if refused != nil && !errors.Is(refused, identity.ErrSomeCRLs) {
+		return refused
 	}
 	s.lists.Add(1) // whoever was found to be good is looked at again
 	fail := func(err error) error { return fmt.Errorf("add revocation list: %w", err) }
@@ -52,7 +53,7 @@ func (s *Service) AddCRL(ctx context.Context, crls []byte) error {
 	if err != nil {
 		return fail(err)
 	}
-	return nil
+	return refused
 }
 
 // newList is a list as the orders carry it.

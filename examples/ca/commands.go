@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -51,18 +52,23 @@ func initialise(f *cli.Flags) cli.Action {
 const platformValidity = 10 * 365 * 24 * time.Hour
 
 func issue(f *cli.Flags) cli.Action {
-	open := targetFlags(f)
+	open := issuerFlags(f)
 	in := f.Required("in", "`file` of the request: request.pem of a party, a server's, or what rekey has made")
 	out := f.String("out", "-", "`file` for the certificate chain, - for stdout")
-	valid := f.Duration("valid", 0, "`time` for which the certificate is good, in hours like 8760h; default a year, a platform's ten, a device's for ever")
+	valid := f.Duration("valid", 0, "`time` for which the certificate is good, in hours like 8760h; default a year, a platform's ten; a device's is -device-valid")
+	devices := devicesFlag(f)
 	newKey := f.Bool("new-key", false, "the holder of the name has other keys than before, and asks for it himself")
 	return func(ctx context.Context, t *cli.Terminal, _ []string) error {
+		forDevices, err := devices()
+		if err != nil {
+			return err
+		}
 		der, err := party.ReadRequest(*in)
 		rekey, e := party.ReadRekey(*in)
 		if err != nil && e != nil {
 			return err
 		}
-		a, err := open(true)
+		a, err := open(true, forDevices)
 		if err != nil {
 			return err
 		}
@@ -114,10 +120,7 @@ func revoke(f *cli.Flags) cli.Action {
 		}
 		defer a.Close()
 		der, err := a.Revoke(ctx, id)
-		if err != nil {
-			return err
-		}
-		return publish(t, der, *out, id.String()+" is revoked: ")
+		return publishRevoked(t, der, err, *out, id.String())
 	}
 }
 
@@ -136,10 +139,18 @@ func revokeCertificate(t *cli.Terminal, open func(bool) (authority, error), path
 		return cli.Usage("-certificate needs -dir: a single certificate is revoked at the authority itself")
 	}
 	der, err := own.d.RevokeCertificate(certs[0])
-	if err != nil {
-		return err
+	return publishRevoked(t, der, err, out, fmt.Sprintf("certificate %x of %s", certs[0].SerialNumber, certs[0].Subject.CommonName))
+}
+
+// publishRevoked shows what was revoked. Where a part of it could not be, the lists that name the rest are of use all the same.
+func publishRevoked(t *cli.Terminal, der []byte, failed error, out, what string) error {
+	switch {
+	case failed == nil:
+		return publish(t, der, out, what+" is revoked: ")
+	case len(der) > 0:
+		return errors.Join(failed, publish(t, der, out, what+" is revoked in part: "))
 	}
-	return publish(t, der, out, fmt.Sprintf("certificate %x of %s is revoked: ", certs[0].SerialNumber, certs[0].Subject.CommonName))
+	return failed
 }
 
 func crl(f *cli.Flags) cli.Action {
@@ -251,17 +262,26 @@ type authority interface {
 
 // targetFlags declare where the authority is. The function opens it; as an operator, if that is needed.
 func targetFlags(f *cli.Flags) func(asOperator bool) (authority, error) {
+	open := issuerFlags(f)
+	return func(asOperator bool) (authority, error) { return open(asOperator, 0) }
+}
+
+// issuerFlags are targetFlags for who issues, with the time for which devices get certificates.
+func issuerFlags(f *cli.Flags) func(asOperator bool, devices time.Duration) (authority, error) {
 	dir := dirFlag(f)
 	url := f.String("ca", "", "`URL` of an authority that serves, in place of -dir")
 	as := f.String("party", "", "with -ca, `folder` of the operator who asks")
 	roots := f.String("roots", "", "with -ca and without -party, `file` of the authority's root; enough to get the revocation list")
-	return func(asOperator bool) (authority, error) {
+	return func(asOperator bool, devices time.Duration) (authority, error) {
 		if *url == "" {
-			d, err := openFolder(*dir)
+			d, err := openFor(*dir, devices)
 			if err != nil {
 				return nil, err
 			}
 			return local{d}, nil
+		}
+		if devices != 0 {
+			return nil, cli.Usage("-device-valid needs -dir: it is for who serves to say")
 		}
 		cfg := cahttp.ClientConfig{URL: *url}
 		switch {
@@ -274,12 +294,18 @@ func targetFlags(f *cli.Flags) func(asOperator bool) (authority, error) {
 			if err != nil {
 				return nil, err
 			}
-			cfg.Certificate, cfg.Roots = &c, p.Roots()
+			cfg.Certificate = &c
+			if cfg.Verifier, err = knowing(p.Roots(), p.Dir()); err != nil {
+				return nil, err
+			}
 		case asOperator:
 			return nil, cli.Usage("-ca needs -party, the folder of an operator of the authority")
 		case *roots != "":
-			var err error
-			if cfg.Roots, err = party.ReadCertificates(*roots); err != nil {
+			certs, err := party.ReadCertificates(*roots)
+			if err == nil {
+				cfg.Verifier, err = knowing(certs, "")
+			}
+			if err != nil {
 				return nil, err
 			}
 		default:
@@ -289,7 +315,7 @@ func targetFlags(f *cli.Flags) func(asOperator bool) (authority, error) {
 		if err != nil {
 			return nil, cli.Usage("-ca: %v", err)
 		}
-		return remote{c, cfg.Roots}, nil
+		return remote{c, cfg.Verifier, *as}, nil
 	}
 }
 
@@ -324,10 +350,28 @@ func (l local) CRL(context.Context) ([]byte, error) {
 	return append(own, others...), err
 }
 
-// remote checks what came over the network before it is handed on.
+// remote checks what came over the network before it is handed on. What it has heard stays in the operator's folder: who has the key of a CA that was
+// revoked is not believed to be the authority, and an old list for an answer neither.
 type remote struct {
 	*cahttp.Client
-	roots []*x509.Certificate
+	verifier *identity.Verifier
+	dir      string // of the operator; "": nothing is kept
+}
+
+// knowing returns a verifier with the lists that are kept in a folder.
+func knowing(roots []*x509.Certificate, dir string) (*identity.Verifier, error) {
+	v, err := identity.NewVerifier(identity.VerifierConfig{Roots: roots})
+	if err != nil || dir == "" {
+		return v, err
+	}
+	kept, err := readLists(dir)
+	if err == nil && kept != nil {
+		err = v.AddCRL(kept)
+	}
+	if err != nil && !errors.Is(err, identity.ErrSomeCRLs) {
+		return nil, fmt.Errorf("revocation lists in %s: %w", dir, err)
+	}
+	return v, nil
 }
 
 func (r remote) Close() error {
@@ -345,9 +389,15 @@ func (r remote) list(der []byte, err error) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := identity.NewVerifier(identity.VerifierConfig{Roots: r.roots})
-	if err != nil {
+	refused := r.verifier.AddCRL(der)
+	if refused != nil && !errors.Is(refused, identity.ErrSomeCRLs) {
+		return nil, refused
+	}
+	if r.dir == "" {
+		return der, refused
+	}
+	if err := writeLists(r.dir, r.verifier); err != nil {
 		return nil, err
 	}
-	return der, v.AddCRL(der)
+	return der, refused
 }

@@ -14,7 +14,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"time"
 
+	"github.com/semio-iot/semio/examples/internal/cli"
 	"github.com/semio-iot/semio/examples/internal/files"
 	"github.com/semio-iot/semio/identity"
 	"github.com/semio-iot/semio/identity/ca"
@@ -37,8 +39,9 @@ import (
 //	lock          one process at a time
 type folder struct {
 	*ca.Authority
-	dir  string
-	lock *files.Lock
+	dir     string
+	devices time.Duration // ca.Config.DeviceValidity
+	lock    *files.Lock
 }
 
 func (d *folder) path(name string) string { return filepath.Join(d.dir, name) }
@@ -51,12 +54,27 @@ var (
 )
 
 // openFolder opens the authority in dir.
-func openFolder(dir string) (*folder, error) {
+func openFolder(dir string) (*folder, error) { return openFor(dir, 0) }
+
+// openFor opens the authority in dir, whose devices get certificates for that time; 0: for ever.
+func openFor(dir string, devices time.Duration) (*folder, error) {
 	d, err := lockFolder(dir, false)
 	if err == nil {
+		d.devices = devices
 		err = d.open()
 	}
 	return d.opened(err)
+}
+
+// devicesFlag declares for how long devices get certificates. The function checks it.
+func devicesFlag(f *cli.Flags) func() (time.Duration, error) {
+	d := f.Duration("device-valid", 0, "`time` for which certificates of devices are good, in hours like 8760h, after which they come for a new one; default for ever")
+	return func() (time.Duration, error) {
+		if *d < 0 {
+			return 0, cli.Usage("-device-valid: want a time from now on, or 0 for ever")
+		}
+		return *d, nil
+	}
 }
 
 // opened closes the folder if there is an error.
@@ -114,7 +132,7 @@ func (d *folder) config() (cfg ca.Config, err error) {
 	if err != nil {
 		return cfg, err
 	}
-	cfg.Signer = now
+	cfg.Signer, cfg.DeviceValidity = now, d.devices
 	for _, k := range earlier {
 		if !k.Equal(now) { // a roll-over that was cut off
 			cfg.Earlier = append(cfg.Earlier, k)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
@@ -106,6 +107,7 @@ func join(f *cli.Flags) cli.Action {
 	dir := dirFlag(f)
 	in := f.Required("in", "`file` of the certificate chain that certify has answered")
 	roots := f.String("roots", "", "of an issuing CA: `file` of the root, its root.pem; by a way that can be trusted")
+	drop := f.Bool("drop-earlier", false, "of a root that has rolled over: nobody trusts only the root of before any more")
 	f.JSON()
 	return func(_ context.Context, t *cli.Terminal, _ []string) error {
 		certs, err := party.ReadCertificates(*in)
@@ -118,7 +120,7 @@ func join(f *cli.Flags) cli.Action {
 		}
 		d, err := lockFolder(*dir, false)
 		if err == nil {
-			err = d.join(chain, certs[0].Subject.CommonName, *roots)
+			err = d.join(chain, certs[0].Subject.CommonName, *roots, *drop)
 		}
 		if d, err = d.opened(err); err != nil {
 			return err
@@ -129,12 +131,12 @@ func join(f *cli.Flags) cli.Action {
 }
 
 // join takes a chain for the key of now, or for next.key, with which the authority then rolls over. It may be repeated.
-func (d *folder) join(chain [][]byte, name, roots string) error {
+func (d *folder) join(chain [][]byte, name, roots string, drop bool) error {
 	cfg, err := d.config()
 	if err != nil {
 		return err
 	}
-	cfg.Name, cfg.Chain = name, chain
+	cfg.Name, cfg.Chain, cfg.DropEarlier = name, chain, drop
 	if d.issuing() {
 		if roots == "" && !d.has("root.pem") {
 			return cli.Usage("-roots is missing: the root of an issuing CA")
@@ -152,7 +154,9 @@ func (d *folder) join(chain [][]byte, name, roots string) error {
 		if d.Authority, err = d.turn(cfg); err != nil {
 			return err
 		}
-	} else if d.Authority, err = ca.New(cfg); err != nil {
+	} else if d.Authority, err = ca.New(cfg); errors.Is(err, ca.ErrEarlierRoot) {
+		return fmt.Errorf("%w, with -drop-earlier", err)
+	} else if err != nil {
 		return err
 	}
 	if err := d.publish(); err != nil {
@@ -256,14 +260,7 @@ func addCRL(f *cli.Flags) cli.Action {
 			return fail(err)
 		}
 		defer lock.Close()
-		v, err := identity.NewVerifier(identity.VerifierConfig{Roots: roots})
-		if err != nil {
-			return fail(err)
-		}
-		kept, err := readLists(*dir)
-		if err == nil && kept != nil {
-			err = v.AddCRL(kept)
-		}
+		v, err := knowing(roots, *dir)
 		if err != nil {
 			return fail(err)
 		}
@@ -271,21 +268,18 @@ func addCRL(f *cli.Flags) cli.Action {
 		if err != nil {
 			return fail(err)
 		}
-		if err := v.AddCRL(crls); err != nil {
+		refused := v.AddCRL(crls)
+		if refused != nil && !errors.Is(refused, identity.ErrSomeCRLs) {
+			return fail(refused)
+		}
+		if err := writeLists(*dir, v); err != nil {
 			return fail(err)
 		}
-		var all []byte
-		for _, crl := range v.CRLs() {
-			all = append(all, crl...)
+		err = t.Print(map[string]any{"lists": len(v.CRLs())}, "lists of %d other authorities are handed out with the own ones", len(v.CRLs()))
+		if refused != nil {
+			return fail(refused)
 		}
-		pem, err := party.EncodeCRL(all)
-		if err != nil {
-			return fail(err)
-		}
-		if err := files.Write(filepath.Join(*dir, "crls.pem"), pem, false); err != nil {
-			return fail(err)
-		}
-		return t.Print(map[string]any{"lists": len(v.CRLs())}, "lists of %d other authorities are handed out with the own ones", len(v.CRLs()))
+		return err
 	}
 }
 
@@ -296,4 +290,13 @@ func readLists(dir string) ([]byte, error) {
 		return nil, nil
 	}
 	return crls, err
+}
+
+// writeLists keeps the lists that a verifier has.
+func writeLists(dir string, v *identity.Verifier) error {
+	pem, err := party.EncodeCRL(bytes.Join(v.CRLs(), nil))
+	if err != nil {
+		return err
+	}
+	return files.Write(filepath.Join(dir, "crls.pem"), pem, false)
 }

@@ -86,6 +86,29 @@ func TestIssuingCA(t *testing.T) {
 	require.Contains(t, clitest.Fails(t, program, "add-crl", "-dir", w.dir, "-in", stranger(t)), "signed by no root")
 }
 
+// What an operator has heard stays in his folder: a revoked issuing CA is nobody to ask.
+func TestOperatorRemembersLists(t *testing.T) {
+	root := newWorld(t)
+	good, gone := root.issuing("Good"), root.issuing("Gone")
+	boss := good.certified("O-ROOT")
+	gone.certified("A-1")
+	list := filepath.Join(t.TempDir(), "root-crl.pem")
+	clitest.OK(t, program, "revoke", "-dir", root.dir, "-certificate", filepath.Join(gone.dir, "issuing.pem"), "-out", list)
+	clitest.OK(t, program, "add-crl", "-dir", good.dir, "-in", list)
+	serve := func(w *world) string {
+		return clitest.Start(t, program, "serve", "-dir", w.dir, "-listen", "127.0.0.1:0", "-operators", "O-ROOT").URL("url")
+	}
+	at, thief := serve(good), serve(gone)
+	clitest.OK(t, program, "crl", "-ca", thief, "-party", boss.Dir())
+	clitest.OK(t, program, "crl", "-ca", at, "-party", boss.Dir())
+	for _, args := range [][]string{{"crl"}, {"revoke", "A-1"}} {
+		out := clitest.Fails(t, program, append([]string{args[0], "-ca", thief, "-party", boss.Dir()}, args[1:]...)...)
+		require.Contains(t, out, "identity: certificate is revoked")
+	}
+	clitest.OK(t, program, "crl", "-ca", at, "-party", boss.Dir())
+	require.Contains(t, clitest.Fails(t, program, "revoke", "-ca", at, "-party", boss.Dir(), "A-1"), "unknown name")
+}
+
 func stranger(t *testing.T) string {
 	w := newWorld(t)
 	out := filepath.Join(t.TempDir(), "crl.pem")
@@ -228,6 +251,13 @@ func TestCrossCertificate(t *testing.T) {
 		_, err := a.verifier(root).Verify(a.credential(app), 0)
 		require.NoError(t, err, root)
 	}
+
+	// After a roll-over it goes with a certificate by its key of before, which another one does not push out unasked.
+	clitest.OK(t, program, "roll-over", "-dir", b.dir)
+	clitest.OK(t, program, "request", "-dir", b.dir)
+	clitest.OK(t, program, "certify", "-dir", a.dir, "-in", filepath.Join(b.dir, "request.pem"), "-out", chain, "-root", "-no-expiry")
+	require.Contains(t, clitest.Fails(t, program, "join", "-dir", b.dir, "-in", chain), "-drop-earlier")
+	clitest.OK(t, program, "join", "-dir", b.dir, "-in", chain, "-drop-earlier")
 }
 
 func TestWrongInputOfHierarchy(t *testing.T) {

@@ -323,7 +323,7 @@ func TestWrongInput(t *testing.T) {
 		require.Contains(t, clitest.Fails(t, program, "crl", "-ca", s.URL("url"), "-roots", other.root),
 			"compare roots.pem with the root of the authority that both should trust")
 		stranger := other.certified("O-ROOT")
-		require.Contains(t, clitest.Fails(t, program, "issue", "-ca", s.URL("url"), "-party", stranger.Dir(), "-in", request), "certificate signed by unknown authority")
+		require.Contains(t, clitest.Fails(t, program, "issue", "-ca", s.URL("url"), "-party", stranger.Dir(), "-in", request), "certificate is not signed by a trusted CA")
 	})
 	t.Run("exposed key", func(t *testing.T) {
 		if runtime.GOOS == "windows" {
@@ -336,6 +336,43 @@ func TestWrongInput(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(w.dir, "grants.json"), []byte("{"), 0o600))
 		require.Contains(t, clitest.Fails(t, program, "serve", "-dir", w.dir), "correct it, or remove it and grant anew")
 	})
+}
+
+// Devices may be given an end, by who answers for them: each of the two ways to a certificate.
+func TestDeviceValidity(t *testing.T) {
+	w := newWorld(t)
+	line := w.certified("R-LINE")
+	request := func(name string) []byte {
+		csr, err := identity.NewCSR(w.request("A-KEY").Signer(), must(identity.ParseID(name)), identity.CSROptions{})
+		require.NoError(t, err)
+		return csr
+	}
+	end := func(chain [][]byte) time.Time { return must(x509.ParseCertificate(chain[0])).NotAfter }
+	file, out := filepath.Join(t.TempDir(), "request.pem"), filepath.Join(t.TempDir(), "chain.pem")
+	issue := func(name string, more ...string) time.Time {
+		require.NoError(t, os.WriteFile(file, party.EncodeRequest(request(name)), 0o600))
+		clitest.OK(t, program, append([]string{"issue", "-dir", w.dir, "-in", file, "-out", out}, more...)...)
+		certs, err := party.ReadCertificates(out)
+		require.NoError(t, err)
+		return certs[0].NotAfter
+	}
+	require.Equal(t, 9999, issue("D-1").Year())
+	require.WithinDuration(t, time.Now().Add(1000*time.Hour), issue("D-2", "-device-valid", "1000h"), time.Hour)
+	for _, args := range [][]string{
+		{"issue", "-ca", "https://x", "-party", line.Dir(), "-in", file, "-device-valid", "1000h"},
+		{"issue", "-dir", w.dir, "-in", file, "-device-valid", "-1h"},
+		{"serve", "-dir", w.dir, "-device-valid", "-1h"},
+	} {
+		r := clitest.Run(t, program, args...)
+		require.Equal(t, cli.ExitUsage, r.Code, r.Stderr)
+		require.Contains(t, r.Stderr, "-device-valid")
+	}
+
+	s := clitest.Start(t, program, "serve", "-dir", w.dir, "-listen", "127.0.0.1:0", "-device-valid", "2000h")
+	csr := request("D-3")
+	chain, err := w.client(s.URL("url"), line).Issue(t.Context(), csr, ca.IssueOptions{})
+	require.NoError(t, err)
+	require.WithinDuration(t, time.Now().Add(2000*time.Hour), end(chain), time.Hour)
 }
 
 // A full disk: nothing is half-written, the message says what to do, and with room again it goes on.

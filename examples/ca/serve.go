@@ -24,13 +24,18 @@ func serve(f *cli.Flags) cli.Action {
 	hosts := f.String("hosts", "localhost,127.0.0.1", "`names` and addresses, parted by commas, under which clients dial this server")
 	operators := f.String("operators", "", "`names` of the operators, parted by commas, who may issue and revoke over the network")
 	publishTo := f.String("publish", "", "keep the newest revocation lists in this `file`, for example in a web server's folder")
+	devices := devicesFlag(f)
 	f.JSON()
 	return func(ctx context.Context, t *cli.Terminal, _ []string) error {
+		valid, err := devices()
+		if err != nil {
+			return err
+		}
 		allowed, err := cli.Operators(*operators)
 		if err != nil {
 			return err
 		}
-		d, err := openFolder(*dir)
+		d, err := openFor(*dir, valid)
 		if err != nil {
 			return err
 		}

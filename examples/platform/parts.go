@@ -67,11 +67,23 @@ func (s *server) askAuthority() error {
 	if err != nil {
 		return err
 	}
-	s.authority, err = cahttp.NewClient(cahttp.ClientConfig{URL: *s.ca, Roots: s.party.Roots(), Certificate: &c})
+	s.authority, err = cahttp.NewClient(cahttp.ClientConfig{URL: *s.ca, Verifier: s.verifier, Certificate: &c})
 	if err != nil {
 		return cli.Usage("-ca: %v", err)
 	}
 	return nil
+}
+
+// takeLists has lists taken by who checks connections and by the platform.
+func (s *server) takeLists(ctx context.Context, der []byte) error {
+	refused := s.verifier.AddCRL(der)
+	if refused != nil && !errors.Is(refused, identity.ErrSomeCRLs) {
+		return refused
+	}
+	if err := s.service.Load().AddCRL(ctx, der); err != nil {
+		return err
+	}
+	return refused
 }
 
 // watchList brings what the authority revokes, until ctx ends. An authority that cannot be reached is no reason to stop: the lists that are
@@ -86,16 +98,16 @@ func (s *server) watchList(ctx context.Context) error {
 	for {
 		der, err := s.authority.CRL(ctx)
 		if err == nil && !bytes.Equal(der, last) {
-			if err = s.verifier.AddCRL(der); err == nil {
-				err = s.service.Load().AddCRL(ctx, der)
-			}
-			if err == nil {
+			if err = s.takeLists(ctx, der); err == nil || errors.Is(err, identity.ErrSomeCRLs) {
 				last = der
 			}
 		}
 		switch {
 		case err == nil:
 			told = ""
+		case errors.Is(err, identity.ErrSomeCRLs):
+			told = ""
+			s.t.Log.Error("the certificate authority has revocation lists that are not in force here", "err", err)
 		case ctx.Err() == nil && told != err.Error():
 			told = err.Error()
 			s.t.Log.Warn("no news from the certificate authority; the revocation list that is known stays in force", "err", err)

@@ -38,6 +38,9 @@ type Config struct {
 	// for those who trust the others alone. Both are needed once; given later, they take the place of those that the store has.
 	Root  *x509.Certificate
 	Chain [][]byte
+	// DropEarlier lets Chain take the place of the certificates that a root has by itself as it was before a [RollOver]. Who trusts that one alone refuses
+	// what is issued from then on; without DropEarlier such a Chain is refused.
+	DropEarlier bool
 
 	// Earlier are keys that this authority had before a [RollOver]. They sign the lists of what they issued and nothing else. Without one of them its
 	// last list stays as it is: what it issued can then be revoked as a whole only, by the CA above.
@@ -141,6 +144,9 @@ func (a *Authority) open(rollOver bool) error {
 	b, err := a.cfg.Store.Get(recordSelf)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		if err := a.checkEmpty(); err != nil {
+			return err
+		}
 		if rollOver {
 			return fmt.Errorf("%w: it is empty", ErrStore)
 		}
@@ -172,6 +178,20 @@ func (a *Authority) open(rollOver bool) error {
 	return a.takeChain()
 }
 
+// checkEmpty refuses a store without the record of an authority that has been one's all the same: a new authority in it would forget what was revoked.
+func (a *Authority) checkEmpty() error {
+	for _, record := range recordsBefore {
+		switch _, err := a.cfg.Store.Get(record); {
+		case err == nil:
+			return fmt.Errorf("%w: it is of an earlier format, with a record %q, which this version does not read; use another store, or the earlier version",
+				ErrStore, record)
+		case !errors.Is(err, fs.ErrNotExist):
+			return err
+		}
+	}
+	return nil
+}
+
 // takeChain replaces the chain of the newest generation by that of Config, if there is one.
 func (a *Authority) takeChain() error {
 	chain, err := a.cfg.parseChain()
@@ -187,6 +207,11 @@ func (a *Authority) takeChain() error {
 		return errors.New("another root, and no chain that leads to it")
 	case len(chain) == 0 || slices.EqualFunc(chain, old.chain, (*x509.Certificate).Equal) && root.Equal(old.root):
 		return nil
+	}
+	lost := func(c *x509.Certificate) bool { return a.issuerOf(c) != nil && !slices.ContainsFunc(chain, c.Equal) }
+	if old.isRoot() && slices.ContainsFunc(old.chain, lost) && !a.cfg.DropEarlier {
+		return fmt.Errorf("%w: %q goes with a certificate by its key of before the roll-over, which the new chain does not have: who trusts only that key would refuse "+
+			"what is issued. When nobody does any more, say DropEarlier", ErrEarlierRoot, a.cfg.Name)
 	}
 	g := *old
 	g.chain, g.root = chain, root
@@ -253,6 +278,9 @@ func (a *Authority) found(before []*generation) error {
 	if err := a.try(g); err != nil {
 		return err
 	}
+	if err := a.checkNewKey(before, g); err != nil {
+		return err
+	}
 	a.gens = append(slices.Clone(before), g)
 	if err := a.signers(); err != nil {
 		return err
@@ -267,6 +295,28 @@ func (a *Authority) found(before []*generation) error {
 		return err
 	}
 	return a.saveSelf()
+}
+
+// checkNewKey refuses a key that the authority has had: its lists would begin at number 1 again, without what the key has revoked. The
+// empty list number 1 is what a power cut leaves of the same step.
+func (a *Authority) checkNewKey(before []*generation, g *generation) error {
+	if slices.ContainsFunc(before, func(b *generation) bool { return isKeyOf(a.cfg.Signer, b.cert) }) {
+		return fmt.Errorf("%w: %q has had this key before; roll over to a new one", ErrKeyInUse, a.cfg.Name)
+	}
+	switch _, err := a.cfg.Store.Get(listRecord(g.cert)); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	list, err := a.list(g)
+	if err != nil {
+		return err
+	}
+	if list.Number.Cmp(big.NewInt(1)) != 0 || len(list.RevokedCertificateEntries) > 0 {
+		return fmt.Errorf("%w: it has revocation list number %s of this key, and no record %s that says so", ErrStore, list.Number, recordSelf)
+	}
+	return nil
 }
 
 // succeed is what a roll-over needs besides the new generation.

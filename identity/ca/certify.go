@@ -82,13 +82,12 @@ func (a *Authority) issueCA(g *generation, subject *x509.Certificate, o CAOption
 		return nil, err
 	}
 	for i, c := range issued {
-		if !pub.Equal(c.PublicKey) || !bytes.Equal(c.RawSubject, subject.RawSubject) || a.issuerOf(c) != g {
-			continue
-		}
-		if revoked[i] {
+		if revoked[i] && pub.Equal(c.PublicKey) { // whoever signed it: a roll-over of this authority is no amnesty
 			return nil, fmt.Errorf("%w: the key of %q; make a new one", ErrRevoked, name)
 		}
-		if a.fresh(c) && (c.MaxPathLen != 0) == o.Root {
+	}
+	for _, c := range issued {
+		if pub.Equal(c.PublicKey) && bytes.Equal(c.RawSubject, subject.RawSubject) && a.issuerOf(c) == g && a.fresh(c) && (c.MaxPathLen != 0) == o.Root {
 			return c, nil
 		}
 	}

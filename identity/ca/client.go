@@ -17,7 +17,7 @@ type Client interface {
 	Issue(ctx context.Context, csr []byte, o IssueOptions) ([][]byte, error)
 	// IssueServer returns the chain for a request that [ParseServerRequest] reads.
 	IssueServer(ctx context.Context, request []byte) ([][]byte, error)
-	// Revoke revokes all certificates of id and returns the revocation list that names them.
+	// Revoke revokes all certificates of id and returns the revocation lists that name them. With an error the result may have those that there are.
 	Revoke(ctx context.Context, id identity.ID) ([]byte, error)
 	// CRL returns the newest revocation list.
 	CRL(ctx context.Context) ([]byte, error)

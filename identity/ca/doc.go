@@ -18,7 +18,8 @@
 //   - The same request again gets the same certificate, so a production step may be repeated.
 //   - A revoked device never gets a certificate again: [ErrRevoked].
 //   - The number of the revocation list grows with every list, and nothing is taken off it. Each key of an authority has a list of its own.
-//   - What an earlier key of the authority has signed is never handed out again.
+//   - What an earlier key of the authority has signed is never handed out again, and that key does not come back.
+//   - With another CA's certificate all of the same key are revoked, and the key gets none again.
 //
 // # Profiles
 //

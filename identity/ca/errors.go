@@ -7,7 +7,7 @@ var (
 	ErrOtherKey = errors.New("ca: the name is certified with another key")
 	// ErrOtherHelper: the device has a certificate with another helper data hash. One key has one set of helper data.
 	ErrOtherHelper = errors.New("ca: the name is certified with other helper data")
-	// ErrKeyInUse: the key is certified under another name.
+	// ErrKeyInUse: the key is certified under another name, or was this authority's before a roll-over.
 	ErrKeyInUse = errors.New("ca: the key is certified under another name")
 	// ErrRevoked: the name, or the key of the name, was revoked and gets no certificate again.
 	ErrRevoked = errors.New("ca: revoked for good")
@@ -19,9 +19,11 @@ var (
 	ErrUnknown = errors.New("ca: unknown name or certificate")
 	// ErrNotRoot: the authority's own certificate does not allow it to certify CAs.
 	ErrNotRoot = errors.New("ca: this authority cannot certify others")
-	// ErrEarlierKey: a certificate of an earlier key of this CA, which Config.Earlier does not have any more. Have the CA above revoke the
-	// CA's certificate of that time.
+	// ErrEarlierKey: a certificate of an earlier key of this CA, which Config.Earlier does not have any more: no list can name it, though nothing is
+	// issued again for its name. Have the CA above revoke the CA's certificate of that time.
 	ErrEarlierKey = errors.New("ca: issued under an earlier key that is not at hand")
+	// ErrEarlierRoot: a new chain would drop the root's certificate by what it was before a roll-over.
+	ErrEarlierRoot = errors.New("ca: those who trust only the earlier root would be left behind")
 	// ErrStore: what the store returned is not what this CA has put there.
 	ErrStore = errors.New("ca: the store is damaged or of another CA")
 )

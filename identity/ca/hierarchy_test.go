@@ -283,6 +283,38 @@ func TestCertifyCA(t *testing.T) {
 	}
 }
 
+// An issuing CA has several certificates for its key, renewed and under other terms. To end it is to end all of them, whichever is named.
+func TestRevokeCAWithSeveralCertificates(t *testing.T) {
+	now := time.Now()
+	clock := func() time.Time { return now }
+	root := newCA(t, ca.Config{Now: clock})
+	key := newKey(t)
+	sub := newIssuing(t, root, ca.Config{Signer: key, Now: clock})
+	dev := peer(t, sub, newKey(t), "D-1")
+	now = now.Add(7 * 365 * 24 * time.Hour)
+	renewed, err := root.CertifyCA(caRequest(t, key, "test issuing"), ca.CAOptions{})
+	require.NoError(t, err)
+	cross, err := root.CertifyCA(caRequest(t, key, "test issuing"), ca.CAOptions{Root: true})
+	require.NoError(t, err)
+	other, err := root.CertifyCA(caRequest(t, newKey(t), "test issuing"), ca.CAOptions{})
+	require.NoError(t, err)
+	crl, err := root.RevokeCertificate(parse(t, renewed[0]))
+	require.NoError(t, err)
+	v, err := identity.NewVerifier(identity.VerifierConfig{Roots: sub.Roots(), Now: clock})
+	require.NoError(t, err)
+	accepts(t, v, dev)
+	require.NoError(t, v.AddCRL(crl))
+	for _, der := range [][]byte{sub.Certificate().Raw, renewed[0], cross[0]} {
+		require.True(t, v.Revoked(parse(t, der)))
+		dev.Chain[1] = der
+		refuses(t, v, dev, identity.ErrRevoked)
+	}
+	require.False(t, v.Revoked(parse(t, other[0])), "another key of the same name")
+	again, err := root.RevokeCertificate(sub.Certificate())
+	require.NoError(t, err)
+	require.Equal(t, crl, again, "nothing is left to revoke")
+}
+
 // What an issuing CA that goes beyond its certificate makes, nobody takes.
 func TestIssuingCAStaysWithinItsLimits(t *testing.T) {
 	root := newCA(t, ca.Config{})

@@ -21,14 +21,23 @@ const (
 	recordPeer   = "peer-"     // + name: version u8 = 1 ‖ certificates in the order of issue, each u16 length ‖ DER
 	recordServer = "server-"   // + name: the same, of TLS servers
 	recordCA     = "ca-"       // + SHA-256 of the name, hex: the same, of CAs
+	recordBlock  = "blocked-"  // + SHA-256 of a certificate, hex: its name. Revoked, but on no list: the key that issued it is gone
 	recordKey    = "key-"      // + SHA-256 of the compressed key, hex: the name that it is certified for, of a CA behind "CA "
 )
 
 const recordV1 = 1
 
+// recordsBefore are those of an authority in the format before this one.
+var recordsBefore = []string{"root", "crl"}
+
 func caRecord(name string) string {
 	h := sha256.Sum256([]byte(name))
 	return recordCA + hex.EncodeToString(h[:])
+}
+
+func blockedRecord(c *x509.Certificate) string {
+	h := sha256.Sum256(c.Raw)
+	return recordBlock + hex.EncodeToString(h[:])
 }
 
 func listRecord(ca *x509.Certificate) string {

@@ -2,10 +2,12 @@ package ca
 
 import (
 	"bytes"
+	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/big"
 	"slices"
 	"time"
@@ -15,7 +17,8 @@ import (
 
 // Revoke revokes every certificate of id, those of its instances and servers excepted where they have another name, and returns the
 // revocation lists that name them, as identity.Verifier.AddCRL takes them: one, or after a [RollOver] one for each key that certified id. What is revoked
-// already stays so, without a new list. [ErrUnknown]: nothing was issued to id. [ErrEarlierKey]: some of it cannot be revoked here; the rest is.
+// already stays so, without a new list. [ErrUnknown]: nothing was issued to id. [ErrEarlierKey]: some of it is on no list, because the key that signs it is
+// gone. It gets no certificate again all the same, and the lists that name the rest are returned with the error.
 func (a *Authority) Revoke(id identity.ID) ([]byte, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -33,13 +36,14 @@ func (a *Authority) Revoke(id identity.ID) ([]byte, error) {
 	}
 	crl, err := a.revoke(all)
 	if err != nil {
-		return nil, fmt.Errorf("revoke %s: %w", id, err)
+		return crl, fmt.Errorf("revoke %s: %w", id, err)
 	}
 	return crl, nil
 }
 
-// RevokeCertificate revokes one certificate, also that of an instance ("A-WATER--2") or of another CA, and returns the list that names it.
-// [ErrUnknown]: this CA did not issue it.
+// RevokeCertificate revokes one certificate, also that of an instance ("A-WATER--2"), and returns the lists that name it. With the certificate of another CA
+// every one goes that this authority has issued for the same key: each of them is good for what the key signs. [ErrUnknown]: this CA did not issue it.
+// [ErrEarlierKey]: as for [Authority.Revoke].
 func (a *Authority) RevokeCertificate(cert *x509.Certificate) ([]byte, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -50,14 +54,37 @@ func (a *Authority) RevokeCertificate(cert *x509.Certificate) ([]byte, error) {
 	if slices.ContainsFunc(a.gens, func(g *generation) bool { return g.cert.Equal(cert) }) {
 		return fail(fmt.Errorf("%w: a root cannot revoke itself; have everybody remove it from the roots", ErrUnknown))
 	}
-	crl, err := a.revoke([]*x509.Certificate{cert})
+	certs, err := a.sameCA(cert)
 	if err != nil {
 		return fail(err)
 	}
-	return crl, nil
+	crl, err := a.revoke(certs)
+	if err != nil {
+		_, err = fail(err)
+	}
+	return crl, err
 }
 
-// revoke puts certificates on the lists of the keys that signed them, and returns those lists.
+// sameCA returns cert and, if it is a CA's, all others of its key.
+func (a *Authority) sameCA(cert *x509.Certificate) ([]*x509.Certificate, error) {
+	out := []*x509.Certificate{cert}
+	pub, ok := cert.PublicKey.(*ecdsa.PublicKey)
+	if !cert.IsCA || !ok {
+		return out, nil
+	}
+	issued, err := a.load(caRecord(cert.Subject.CommonName))
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range issued {
+		if pub.Equal(c.PublicKey) && !c.Equal(cert) {
+			out = append(out, c)
+		}
+	}
+	return out, nil
+}
+
+// revoke puts certificates on the lists of the keys that signed them, and returns those lists, together with an error those that there are.
 func (a *Authority) revoke(certs []*x509.Certificate) ([]byte, error) {
 	var out []byte
 	var failed error
@@ -68,18 +95,38 @@ func (a *Authority) revoke(certs []*x509.Certificate) ([]byte, error) {
 		}
 		list, err := a.revokeUnder(g, own)
 		if errors.Is(err, ErrEarlierKey) {
-			failed = err
+			if failed, err = err, a.block(own); err != nil {
+				return out, err
+			}
 			continue
 		}
 		if err == nil {
 			list, err = a.bundle(g, list)
 		}
 		if err != nil {
-			return nil, err
+			return out, err
 		}
 		out = append(out, list...)
 	}
 	return out, failed
+}
+
+// block notes certificates that no list can name: for this authority they are revoked.
+func (a *Authority) block(certs []*x509.Certificate) error {
+	for _, c := range certs {
+		if err := a.cfg.Store.Put(blockedRecord(c), []byte(c.Subject.CommonName)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *Authority) blocked(c *x509.Certificate) (bool, error) {
+	_, err := a.cfg.Store.Get(blockedRecord(c))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 func (a *Authority) revokeUnder(g *generation, certs []*x509.Certificate) ([]byte, error) {
@@ -207,7 +254,7 @@ func (a *Authority) makeList(g *generation, number uint64, entries []x509.Revoca
 	return der, nil
 }
 
-// revoked tells which of certs the newest lists name.
+// revoked tells which of certs the newest lists name, or would if the key were at hand that signs them.
 func (a *Authority) revoked(certs []*x509.Certificate) ([]bool, error) {
 	lists := map[*generation]*x509.RevocationList{}
 	r := make([]bool, len(certs))
@@ -221,6 +268,12 @@ func (a *Authority) revoked(certs []*x509.Certificate) ([]bool, error) {
 			lists[g] = list
 		}
 		r[i] = names(lists[g].RevokedCertificateEntries, c.SerialNumber)
+		if !r[i] && g != a.self() {
+			var err error
+			if r[i], err = a.blocked(c); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return r, nil
 }

@@ -132,6 +132,133 @@ func mustMarshal(t *testing.T, b identity.CRLBundle) []byte {
 	return out
 }
 
+// A key that was the authority's does not come back: its lists would begin again.
+func TestRollOverToAnEarlierKey(t *testing.T) {
+	root := newCA(t, ca.Config{Name: "above"})
+	key1, key2 := newKey(t), newKey(t)
+	for kind, first := range map[string]ca.Config{
+		"root":    {Name: "test ca"},
+		"issuing": {Name: "test ca", Root: root.Certificate()},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			store := &ca.MemStore{}
+			config := func(k *ecdsa.PrivateKey, earlier ...crypto.Signer) ca.Config {
+				cfg := first
+				cfg.Store, cfg.Signer, cfg.Earlier = store, k, earlier
+				if cfg.Root != nil {
+					var err error
+					cfg.Chain, err = root.CertifyCA(caRequest(t, k, cfg.Name), ca.CAOptions{})
+					require.NoError(t, err)
+				}
+				return cfg
+			}
+			a, err := ca.New(config(key1))
+			require.NoError(t, err)
+			gone := peer(t, a, newKey(t), "D-1")
+			_, err = a.Revoke(parseID(t, "D-1"))
+			require.NoError(t, err)
+			b, err := ca.RollOver(config(key2, key1))
+			require.NoError(t, err)
+			before, err := b.CRL()
+			require.NoError(t, err)
+			for _, earlier := range [][]crypto.Signer{{key2}, {key2, key1}} {
+				_, err = ca.RollOver(config(key1, earlier...))
+				require.ErrorIs(t, err, ca.ErrKeyInUse)
+			}
+			b, err = ca.New(config(key2, key1))
+			require.NoError(t, err)
+			after, err := b.CRL()
+			require.NoError(t, err)
+			require.Equal(t, before, after)
+			v := trusting(t, b.Roots()...)
+			require.NoError(t, v.AddCRL(after))
+			refuses(t, v, gone, identity.ErrRevoked)
+		})
+	}
+}
+
+// A root that rolls over does not forget which issuing CA it has revoked.
+func TestRevokedCAAfterRollOver(t *testing.T) {
+	store, key1, key2, subKey := &ca.MemStore{}, newKey(t), newKey(t), newKey(t)
+	first := newCA(t, ca.Config{Store: store, Signer: key1})
+	one, err := first.CertifyCA(caRequest(t, subKey, "sub"), ca.CAOptions{})
+	require.NoError(t, err)
+	second, err := ca.RollOver(ca.Config{Name: "test root", Signer: key2, Store: store, Earlier: []crypto.Signer{key1}})
+	require.NoError(t, err)
+	two, err := second.CertifyCA(caRequest(t, subKey, "sub"), ca.CAOptions{})
+	require.NoError(t, err)
+	require.NotEqual(t, one[0], two[0])
+	crl, err := second.RevokeCertificate(parse(t, one[0]))
+	require.NoError(t, err)
+	v := trusting(t, first.Certificate(), second.Certificate())
+	require.NoError(t, v.AddCRL(crl))
+	require.True(t, v.Revoked(parse(t, one[0])))
+	require.True(t, v.Revoked(parse(t, two[0])), "the same key under the new root")
+	_, err = second.CertifyCA(caRequest(t, subKey, "sub"), ca.CAOptions{})
+	require.ErrorIs(t, err, ca.ErrRevoked)
+}
+
+// Whoever is revoked gets no certificate again, also where the key is gone that would put it on a list.
+func TestRevokeWithoutTheEarlierKey(t *testing.T) {
+	store, key1, key2 := &ca.MemStore{}, newKey(t), newKey(t)
+	first := newCA(t, ca.Config{Store: store, Signer: key1})
+	devKey, appKey, subKey, serverKey := newKey(t), newKey(t), newKey(t), newKey(t)
+	dev, _ := peer(t, first, devKey, "D-1"), peer(t, first, appKey, "A-1")
+	instance, err := first.Issue(newCSR(t, newKey(t), "A-1", identity.CSROptions{Instance: "2"}), ca.IssueOptions{})
+	require.NoError(t, err)
+	sub, err := first.CertifyCA(caRequest(t, subKey, "sub"), ca.CAOptions{})
+	require.NoError(t, err)
+	_, err = first.IssueServer(serverKey.Public(), parseID(t, "P-1"), []string{"localhost"})
+	require.NoError(t, err)
+	_, err = ca.RollOver(ca.Config{Name: "test root", Signer: key2, Store: store, Earlier: []crypto.Signer{key1}})
+	require.NoError(t, err)
+	lone, err := ca.New(ca.Config{Name: "test root", Signer: key2, Store: store})
+	require.NoError(t, err)
+	peer(t, lone, appKey, "A-1") // under the new key too
+
+	crl, err := lone.Revoke(parseID(t, "D-1"))
+	require.ErrorIs(t, err, ca.ErrEarlierKey)
+	require.Empty(t, crl)
+	for range 2 {
+		_, err = lone.Renew(newCSR(t, devKey, "D-1", identity.CSROptions{}))
+		require.ErrorIs(t, err, ca.ErrRevoked)
+		_, err = lone.Issue(newCSR(t, devKey, "D-1", identity.CSROptions{}), ca.IssueOptions{})
+		require.ErrorIs(t, err, ca.ErrRevoked)
+		// Nor after a restart.
+		lone, err = ca.New(ca.Config{Name: "test root", Signer: key2, Store: store})
+		require.NoError(t, err)
+	}
+	crl, err = lone.Revoke(parseID(t, "A-1"))
+	require.ErrorIs(t, err, ca.ErrEarlierKey)
+	v := trusting(t, lone.Roots()...)
+	require.NoError(t, v.AddCRL(crl), "what can be on a list is")
+	require.Len(t, v.CRLNumbers(), 1)
+	_, err = lone.Renew(newCSR(t, appKey, "A-1", identity.CSROptions{}))
+	require.ErrorIs(t, err, ca.ErrRevoked)
+	peerAgain, err := lone.Issue(newCSR(t, newKey(t), "A-1", identity.CSROptions{}), ca.IssueOptions{NewKey: true})
+	require.NoError(t, err, "a new key is no device's only")
+	require.NotEmpty(t, peerAgain)
+	_, err = lone.Revoke(parseID(t, "P-1"))
+	require.ErrorIs(t, err, ca.ErrEarlierKey)
+	_, err = lone.IssueServer(serverKey.Public(), parseID(t, "P-1"), []string{"localhost"})
+	require.ErrorIs(t, err, ca.ErrRevoked)
+	_, err = lone.RevokeCertificate(parse(t, sub[0]))
+	require.ErrorIs(t, err, ca.ErrEarlierKey)
+	_, err = lone.CertifyCA(caRequest(t, subKey, "sub"), ca.CAOptions{})
+	require.ErrorIs(t, err, ca.ErrRevoked)
+	_, err = lone.RevokeCertificate(parse(t, instance[0]))
+	require.ErrorIs(t, err, ca.ErrEarlierKey)
+
+	// The key is found again: now the list names it.
+	both, err := ca.New(ca.Config{Name: "test root", Signer: key2, Store: store, Earlier: []crypto.Signer{key1}})
+	require.NoError(t, err)
+	_, err = both.Renew(newCSR(t, devKey, "D-1", identity.CSROptions{}))
+	require.ErrorIs(t, err, ca.ErrRevoked)
+	crl, err = both.Revoke(parseID(t, "D-1"))
+	require.NoError(t, err)
+	require.NoError(t, v.VerifyRevoked(crl, dev))
+}
+
 // The reason for an issuing CA: a new one takes its place at any time, and nobody has to learn of a new root.
 func TestIssuingRollOver(t *testing.T) {
 	root := newCA(t, ca.Config{})
@@ -201,6 +328,50 @@ func TestRenewalAfterRollOver(t *testing.T) {
 	renewed, err := second.Renew(newCSR(t, k, "A-1", identity.CSROptions{}))
 	require.NoError(t, err)
 	require.Equal(t, now.Add(ca.DefaultValidity).Unix(), parse(t, renewed[0]).NotAfter.Unix())
+}
+
+// A root that has rolled over does not lose those who trust only what it was, because another root vouches for it too.
+func TestCrossCertificateAfterRollOver(t *testing.T) {
+	store, key1, key2, key3 := &ca.MemStore{}, newKey(t), newKey(t), newKey(t)
+	other := newCA(t, ca.Config{Name: "other"})
+	first := newCA(t, ca.Config{Store: store, Signer: key1})
+	cfg := ca.Config{Name: "test root", Signer: key2, Store: store, Earlier: []crypto.Signer{key1}}
+	_, err := ca.RollOver(cfg)
+	require.NoError(t, err)
+	chain, err := other.CertifyCA(caRequest(t, key2, "test root"), ca.CAOptions{Root: true, NoExpiry: true})
+	require.NoError(t, err)
+	joined := cfg
+	joined.Chain = chain
+	_, err = ca.New(joined)
+	require.ErrorIs(t, err, ca.ErrEarlierRoot)
+	second, err := ca.New(cfg)
+	require.NoError(t, err)
+	accepts(t, trusting(t, first.Certificate()), peer(t, second, newKey(t), "D-1"))
+
+	// The way of before may go on to the other root.
+	byOther, err := other.CertifyCA(caRequest(t, key1, "test root"), ca.CAOptions{Root: true, NoExpiry: true})
+	require.NoError(t, err)
+	longer := cfg
+	longer.Chain = append(second.Chain(), byOther...)
+	second, err = ca.New(longer)
+	require.NoError(t, err)
+	dev := peer(t, second, newKey(t), "D-2")
+	for _, v := range []*identity.Verifier{trusting(t, first.Certificate()), trusting(t, second.Certificate()), trusting(t, other.Certificate())} {
+		accepts(t, v, dev)
+	}
+
+	joined.DropEarlier = true
+	second, err = ca.New(joined)
+	require.NoError(t, err)
+	dev = peer(t, second, newKey(t), "D-3")
+	accepts(t, trusting(t, other.Certificate()), dev)
+	refuses(t, trusting(t, first.Certificate()), dev, identity.ErrUntrusted)
+	joined.DropEarlier = false
+	_, err = ca.New(joined)
+	require.NoError(t, err, "it is done")
+	third, err := ca.RollOver(ca.Config{Name: "test root", Signer: key3, Store: store, Earlier: []crypto.Signer{key1, key2}})
+	require.NoError(t, err)
+	accepts(t, trusting(t, other.Certificate()), peer(t, third, newKey(t), "D-4"))
 }
 
 // Two roots of different owners, one of which vouches for the other: for those who trust either, both, or others besides.

@@ -99,6 +99,38 @@ func TestNewRefuses(t *testing.T) {
 }
 
 // What was written to the store by somebody else is not believed.
+// A store without the authority's own record that is not empty: a new authority in it would forget what the last one has revoked.
+func TestStoreOfAnother(t *testing.T) {
+	for _, record := range []string{"root", "crl"} {
+		store := &ca.MemStore{}
+		require.NoError(t, store.Put(record, []byte{1}))
+		for name, open := range map[string]func(ca.Config) (*ca.Authority, error){"new": ca.New, "roll-over": ca.RollOver} {
+			_, err := open(ca.Config{Name: "test root", Signer: newKey(t), Store: store})
+			require.ErrorIs(t, err, ca.ErrStore, name)
+			require.ErrorContains(t, err, "earlier format", name)
+		}
+		_, err := store.Get("authority")
+		require.ErrorIs(t, err, fs.ErrNotExist)
+	}
+
+	// The record of the authority is lost, its lists are there.
+	store, lost, key := &ca.MemStore{}, &ca.MemStore{}, newKey(t)
+	a := newCA(t, ca.Config{Store: store, Signer: key})
+	peer(t, a, newKey(t), "D-1")
+	_, err := a.Revoke(parseID(t, "D-1"))
+	require.NoError(t, err)
+	id := identity.AuthorityOf(a.Certificate())
+	record := "crl-" + hex.EncodeToString(id[:])
+	list, err := store.Get(record)
+	require.NoError(t, err)
+	require.NoError(t, lost.Put(record, list))
+	_, err = ca.New(ca.Config{Name: "test root", Signer: key, Store: lost})
+	require.ErrorIs(t, err, ca.ErrStore)
+	kept, err := lost.Get(record)
+	require.NoError(t, err)
+	require.Equal(t, list, kept)
+}
+
 func TestDamagedStore(t *testing.T) {
 	signer, stranger := newKey(t), newKey(t)
 	foreignStore := &ca.MemStore{}

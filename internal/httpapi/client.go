@@ -23,12 +23,14 @@ type Client struct {
 	// else it refuses is final.
 	Patience time.Duration
 
-	base  string
-	codes Codes
-	http  *http.Client
+	base   string
+	codes  Codes
+	http   *http.Client
+	verify func(tls.ConnectionState) error // nil: crypto/tls is enough
 }
 
-// NewClient returns a client of the server at base, https://HOST[:PORT]. verify makes of the host the tls.Config that checks it.
+// NewClient returns a client of the server at base, https://HOST[:PORT]. verify makes of the host the tls.Config that checks it. Its VerifyConnection
+// is asked for each answer again: the connection may be older than the list that names who is at its other end.
 func NewClient(base string, codes Codes, verify func(host string) *tls.Config) (*Client, error) {
 	u, err := url.Parse(base)
 	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || strings.Trim(u.Path, "/") != "" {
@@ -38,7 +40,7 @@ func NewClient(base string, codes Codes, verify func(host string) *tls.Config) (
 	only.SetHTTP1(true)
 	config := verify(u.Hostname())
 	config.MinVersion = tls.VersionTLS13
-	return &Client{base: "https://" + u.Host, codes: codes, http: &http.Client{
+	return &Client{base: "https://" + u.Host, codes: codes, verify: config.VerifyConnection, http: &http.Client{
 		Transport: &http.Transport{
 			TLSClientConfig: config, Protocols: &only, TLSHandshakeTimeout: 30 * time.Second, ResponseHeaderTimeout: time.Minute,
 			DialContext: (&net.Dialer{Timeout: 30 * time.Second}).DialContext, IdleConnTimeout: time.Minute,
@@ -140,6 +142,13 @@ func (c *Client) once(ctx context.Context, method, path string, body []byte) (io
 			err = fmt.Errorf("%w: %w", ErrUnauthenticated, err)
 		}
 		return nil, err
+	}
+	if c.verify != nil {
+		if err := c.verify(*resp.TLS); err != nil {
+			resp.Body.Close()
+			c.http.CloseIdleConnections() // the next one is dialled
+			return nil, err
+		}
 	}
 	if resp.StatusCode == http.StatusOK {
 		return resp.Body, nil

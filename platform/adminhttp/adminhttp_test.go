@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"net"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -258,4 +259,21 @@ func TestClientRefusesImpostors(t *testing.T) {
 	for _, err := range w.client(w.party("O-BOSS")).Devices(t.Context()) {
 		require.ErrorIs(t, err, identity.ErrUntrusted)
 	}
+}
+
+// Of several lists those that are good are in force, for the platform and for who asks it, and the answer tells of the others.
+func TestSomeListsAreRefused(t *testing.T) {
+	w := newWorld(t)
+	boss, gone := w.client(w.party("O-BOSS")), w.party("R-GONE")
+	foreign, err := newAuthority(t).CRL()
+	require.NoError(t, err)
+	crl, err := w.authority.Revoke(gone.ID())
+	require.NoError(t, err)
+	err = boss.AddCRL(t.Context(), foreign)
+	require.ErrorIs(t, err, identity.ErrCRL)
+	require.NotErrorIs(t, err, identity.ErrSomeCRLs)
+	require.ErrorIs(t, boss.AddCRL(t.Context(), slices.Concat(foreign, crl)), identity.ErrSomeCRLs)
+	require.Equal(t, [][]byte{crl}, w.service.CRLs())
+	_, err = w.client(gone).Register(t.Context(), nil)
+	require.ErrorIs(t, err, adminhttp.ErrUnauthenticated)
 }

@@ -48,6 +48,7 @@ var codes = httpapi.Codes{
 	{Name: "conflict", Status: http.StatusConflict, Err: platform.ErrConflict},
 	{Name: "not-admitted", Status: http.StatusNotFound, Err: ErrNotAdmitted},
 	{Name: "audit", Status: http.StatusInternalServerError, Err: platform.ErrAudit},
+	{Name: "some-lists", Status: http.StatusBadRequest, Err: identity.ErrSomeCRLs}, // it wraps others
 	{Name: "untrusted", Status: http.StatusForbidden, Err: identity.ErrUntrusted},
 	{Name: "revoked", Status: http.StatusForbidden, Err: identity.ErrRevoked},
 	{Name: "expired", Status: http.StatusForbidden, Err: identity.ErrExpired},
@@ -209,12 +210,16 @@ func (s *Server) addCRL(w http.ResponseWriter, r *http.Request, _ identity.ID) e
 	if err != nil {
 		return err
 	}
-	if err := s.cfg.Service.AddCRL(r.Context(), b); err != nil {
-		return err
+	refused := s.cfg.Service.AddCRL(r.Context(), b)
+	if refused != nil && !errors.Is(refused, identity.ErrSomeCRLs) {
+		return refused
 	}
 	// The service has checked it against the same roots.
-	if err := s.cfg.Verifier.AddCRL(b); err != nil && !errors.Is(err, identity.ErrCRLOlder) {
+	if err := s.cfg.Verifier.AddCRL(b); err != nil && !errors.Is(err, identity.ErrCRLOlder) && !errors.Is(err, identity.ErrSomeCRLs) {
 		return err
+	}
+	if refused != nil {
+		return refused
 	}
 	httpapi.Bytes(w, nil)
 	return nil

@@ -39,10 +39,13 @@ func newWorld(t *testing.T) *world { return newWorldAt(t, time.Now()) }
 
 // newWorldAt has an authority that was founded at that time.
 func newWorldAt(t *testing.T, founded time.Time) *world {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
+	return serve(t, ca.Config{Name: "Test CA", Signer: newKey(t), Store: new(ca.MemStore)}, founded)
+}
+
+func serve(t *testing.T, cfg ca.Config, founded time.Time) *world {
 	w := &world{t: t, now: func() time.Time { return founded }}
-	authority, err := ca.New(ca.Config{Name: "Test CA", Signer: key, Store: new(ca.MemStore), Now: func() time.Time { return w.now() }})
+	cfg.Now = func() time.Time { return w.now() }
+	authority, err := ca.New(cfg)
 	require.NoError(t, err)
 	boss, err := identity.ParseOperatorID("O-BOSS")
 	require.NoError(t, err)
@@ -64,7 +67,7 @@ func newWorldAt(t *testing.T, founded time.Time) *world {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(ctx, ln) }()
-	w.authority, w.roots, w.url = authority, []*x509.Certificate{authority.Certificate()}, "https://"+ln.Addr().String()
+	w.authority, w.roots, w.url = authority, authority.Roots(), "https://"+ln.Addr().String()
 	w.stop = func() {
 		cancel()
 		if err, ok := <-ended; ok {
@@ -262,6 +265,80 @@ func TestClientRefusesImpostors(t *testing.T) {
 	require.ErrorContains(t, err, "not signed by a trusted CA", "it says why")
 	_, err = stranger.CRL(t.Context())
 	require.NoError(t, err, "the list is for everybody")
+}
+
+// Who has the key of an issuing CA that its root has revoked is the authority for nobody who knows, also on a connection that is open.
+func TestClientOfARevokedAuthority(t *testing.T) {
+	root, err := ca.New(ca.Config{Name: "Root", Signer: newKey(t), Store: new(ca.MemStore)})
+	require.NoError(t, err)
+	issuing := func(name string) *world {
+		k := newKey(t)
+		request, err := ca.NewCARequest(k, name)
+		require.NoError(t, err)
+		chain, err := root.CertifyCA(request, ca.CAOptions{})
+		require.NoError(t, err)
+		return serve(t, ca.Config{Name: name, Signer: k, Store: new(ca.MemStore), Root: root.Certificate(), Chain: chain}, time.Now())
+	}
+	gone, good := issuing("Gone"), issuing("Good")
+	v, err := identity.NewVerifier(identity.VerifierConfig{Roots: []*x509.Certificate{root.Certificate()}})
+	require.NoError(t, err)
+	client := func(url string) *cahttp.Client {
+		c, err := cahttp.NewClient(cahttp.ClientConfig{URL: url, Verifier: v})
+		require.NoError(t, err)
+		t.Cleanup(c.Close)
+		return c
+	}
+	open, other := client(gone.url), client(good.url)
+	for _, c := range []*cahttp.Client{open, other} {
+		_, err = c.CRL(t.Context())
+		require.NoError(t, err)
+	}
+	crl, err := root.RevokeCertificate(gone.authority.Certificate())
+	require.NoError(t, err)
+	require.NoError(t, v.AddCRL(crl))
+	for _, c := range []*cahttp.Client{open, client(gone.url)} {
+		for range 2 {
+			_, err = c.CRL(t.Context())
+			require.ErrorIs(t, err, identity.ErrRevoked)
+			_, err = c.Revoke(t.Context(), id(t, "D-1"))
+			require.ErrorIs(t, err, identity.ErrRevoked)
+		}
+	}
+	_, err = other.CRL(t.Context())
+	require.NoError(t, err)
+
+	// Nor is a platform's server the authority.
+	p := good.party("P-GOOD")
+	request, err := p.ServerRequest([]string{"127.0.0.1"})
+	require.NoError(t, err)
+	req, err := ca.ParseServerRequest(request)
+	require.NoError(t, err)
+	chain, err := good.authority.IssueServer(req.PublicKey, req.ID.ID, req.Hosts)
+	require.NoError(t, err)
+	require.NoError(t, p.InstallServer(chain))
+	ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{must(p.Server())}})
+	require.NoError(t, err)
+	srv := &http.Server{Handler: http.NotFoundHandler()}
+	go srv.Serve(ln)
+	defer srv.Close()
+	_, err = client("https://" + ln.Addr().String()).CRL(t.Context())
+	require.ErrorIs(t, err, identity.ErrProfile)
+
+	// Under another name than the one that was dialled, and by another root.
+	service := must(good.authority.IssueService(&newKey(t).PublicKey, []string{"localhost"}))
+	var certs []*x509.Certificate
+	for _, der := range service {
+		certs = append(certs, must(x509.ParseCertificate(der)))
+	}
+	require.NoError(t, v.VerifyService(certs, "localhost"))
+	require.ErrorIs(t, v.VerifyService(certs, "127.0.0.1"), identity.ErrProfile)
+	require.ErrorIs(t, v.VerifyService(nil, "localhost"), identity.ErrUntrusted)
+	_, err = client(newWorld(t).url).CRL(t.Context())
+	require.ErrorIs(t, err, identity.ErrUntrusted)
+	for _, cfg := range []cahttp.ClientConfig{{URL: good.url}, {URL: good.url, Verifier: v, Roots: v.Roots()}} {
+		_, err = cahttp.NewClient(cfg)
+		require.ErrorContains(t, err, "either a verifier or roots")
+	}
 }
 
 // The certificate of the authority's server passes for no platform's, and its server speaks nothing below TLS 1.3.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -15,12 +16,15 @@ import (
 	"github.com/semio-iot/semio/internal/secret"
 )
 
-// ClientConfig says how to reach an authority. URL and Roots are required.
+// ClientConfig says how to reach an authority. URL is required, and one of Verifier and Roots.
 type ClientConfig struct {
 	secret.Opaque // a key may be within
 
-	URL   string              // https://HOST:PORT
-	Roots []*x509.Certificate // of the authority
+	URL string // https://HOST:PORT
+	// Verifier knows the authority's root, and by its lists those CAs whose key somebody else may have by now. It is asked for each answer.
+	Verifier *identity.Verifier
+	// Roots, in the place of a Verifier, are the authority's, for who has no lists: a CA that was revoked passes for the authority.
+	Roots []*x509.Certificate
 	// Certificate is the caller's, with its key. nil: the revocation list, renewal and rekeying can be had and nothing else.
 	// One that is over counts as none.
 	Certificate *tls.Certificate
@@ -36,12 +40,20 @@ var _ ca.Client = (*Client)(nil)
 
 // NewClient returns a client. It dials nothing.
 func NewClient(cfg ClientConfig) (*Client, error) {
-	pool := x509.NewCertPool()
-	for _, r := range cfg.Roots {
-		pool.AddCert(r)
+	if (cfg.Verifier == nil) == (len(cfg.Roots) == 0) {
+		return nil, errors.New("authority: want either a verifier or roots")
 	}
 	c, err := httpapi.NewClient(cfg.URL, codes, func(host string) *tls.Config {
-		t := &tls.Config{RootCAs: pool, ServerName: host}
+		t := &tls.Config{ServerName: host}
+		if cfg.Verifier != nil {
+			// VerifyConnection makes all checks of crypto/tls, by the verifier's clock and lists.
+			t.InsecureSkipVerify, t.VerifyConnection = true, cfg.Verifier.VerifyTLSService(host)
+		} else {
+			t.RootCAs = x509.NewCertPool()
+			for _, r := range cfg.Roots {
+				t.RootCAs.AddCert(r)
+			}
+		}
 		if cfg.Certificate != nil {
 			t.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cfg.Certificate, nil }
 		}

@@ -178,7 +178,11 @@ func (s *Server) lists() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.verifier.AddCRL(own); err != nil && !errors.Is(err, identity.ErrCRLOlder) {
+	err = s.verifier.AddCRL(own)
+	switch {
+	case errors.Is(err, identity.ErrSomeCRLs): // better these than none
+		s.cfg.Logger.Error("not all revocation lists of this authority are handed out", "err", err)
+	case err != nil && !errors.Is(err, identity.ErrCRLOlder):
 		return nil, err
 	}
 	return bytes.Join(s.verifier.CRLs(), nil), nil
@@ -305,13 +309,15 @@ func (s *Server) revoke(w http.ResponseWriter, r *http.Request, caller identity.
 			return nil, fmt.Errorf("%w: %s is not granted to revoke %s; have the authority grant it", ErrForbidden, caller, id)
 		}
 	}
-	crl, err := s.cfg.Authority.Revoke(id)
-	if err != nil {
-		return nil, err
+	crl, failed := s.cfg.Authority.Revoke(id)
+	if len(crl) > 0 {
+		// From now on here too. Whoever asked has his answer, whether there is room here or not.
+		if err := s.verifier.AddCRL(crl); err != nil && !errors.Is(err, identity.ErrCRLOlder) {
+			s.cfg.Logger.Error("revocation list of this authority", "err", err)
+		}
 	}
-	// From now on here too.
-	if err := s.verifier.AddCRL(crl); err != nil && !errors.Is(err, identity.ErrCRLOlder) {
-		return nil, err
+	if failed != nil {
+		return nil, failed
 	}
 	s.cfg.Logger.Info("revoked", "name", id, "caller", caller)
 	return crl, nil
