@@ -123,3 +123,50 @@ func TestIssuingCARevoked(t *testing.T) {
 		require.ErrorIs(t, sound.connect(free).Err(), control.ErrRequest)
 	})
 }
+
+// Whoever is to be cut off because a CA is revoked is, also when the process ended, or the store did not answer, between the commit and the cut: the
+// registry goes on with him, so that nothing else would do it.
+func TestIssuingCARevokedAndTheProcessEnds(t *testing.T) {
+	cut := func(w *world) (names []string) {
+		time.Sleep(time.Minute)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		for _, e := range w.evicts {
+			names = append(names, e.id.String())
+		}
+		slices.Sort(names)
+		return names
+	}
+	revoked := func(t *testing.T, w *world) []byte {
+		root := w.authority
+		w.device("D-SOUND")
+		doomed := w.issuing(root, "Doomed CA")
+		w.device("D-1")
+		w.app("A-WATER")
+		byRoot, err := root.RevokeCertificate(doomed.Certificate())
+		require.NoError(t, err)
+		return byRoot
+	}
+	t.Run("ended", func(t *testing.T) {
+		inWorld(t, nil, func(t *testing.T, w *world) {
+			byRoot := revoked(t, w)
+			w.stop() // with it the loop that cuts
+			require.NoError(t, w.svc.AddCRL(t.Context(), byRoot))
+			require.Empty(t, cut(w))
+			w.start()
+			require.Equal(t, []string{"A-WATER", "D-1"}, cut(w))
+			require.NoError(t, w.svc.AddCRL(t.Context(), byRoot))
+			require.Len(t, cut(w), 2, "once is enough")
+		})
+	})
+	t.Run("no answer", func(t *testing.T) {
+		withLoses(t, func(t *testing.T, w *world, s *loses) {
+			byRoot := revoked(t, w)
+			s.answers.Store(1)
+			require.ErrorIs(t, w.svc.AddCRL(t.Context(), byRoot), errLost)
+			require.Equal(t, []string{"A-WATER", "D-1"}, cut(w))
+			require.NoError(t, w.svc.AddCRL(t.Context(), byRoot))
+			require.Len(t, cut(w), 2, "once is enough")
+		})
+	})
+}
