@@ -245,7 +245,9 @@ func (g *Gateway) applyInstall(ctx context.Context, o control.Order, r deviceRec
 		// Queue, marks and epochs belong to a binding: a second device would get the first one's messages.
 		return fmt.Errorf("%w: binding %s was used before", control.ErrOrderRefused, o.Binding)
 	}
-	next := deviceRecord{Lifecycle: o.Lifecycle, Connected: true, Binding: o.Binding.String(), Credential: o.Credential}
+	next := deviceRecord{
+		Lifecycle: o.Lifecycle, Connected: true, Binding: o.Binding.String(), Credential: o.Credential, Own: g.current().hash(),
+	}
 	err = g.memory.store.View(ctx, func(tx Tx) (err error) {
 		next.PSK, err = g.memory.getLocked(tx, keyClaim(o.Device))
 		return err
@@ -312,7 +314,7 @@ func (g *Gateway) applyRemove(ctx context.Context, o control.Order, r deviceReco
 	if err != nil {
 		return fmt.Errorf("%w: %w", control.ErrOrderRefused, err)
 	}
-	if err := e.Permits(o, g.verifier, control.Parties{Device: r.Credential, Application: g.self}); err != nil {
+	if err := g.permits(e, o, r); err != nil {
 		return err
 	}
 	g.mu.Lock()

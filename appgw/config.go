@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/semio-iot/semio/e2e"
@@ -85,6 +86,11 @@ type Config struct {
 	Signer     crypto.Signer
 	Key        ecdh.KeyExchanger
 
+	// Previous is what the application was before, the newest first, with the keys of each; optional. A renewed Credential, of a higher generation
+	// than the one in use, is told to platform and devices, and used from when each of them knows it. Until all do, the keys of before must
+	// be here where Credential has others; party.Party.Previous returns them.
+	Previous []identity.Holder
+
 	// Roots are the certificates of the authorities that certify devices and platform.
 	Roots []*x509.Certificate
 
@@ -94,8 +100,8 @@ type Config struct {
 	// Store is the gateway's memory; see [OpenBoltStore]. It belongs to this gateway alone. Close it after Run has returned.
 	Store Store
 
-	// Admission is the platform's answer to the admission of this application. Optional once the store has it; another one
-	// replaces it.
+	// Admission is the platform's answer to the admission of this application. Optional once the store has it. One of another binding, or for
+	// a later credential of either side, replaces the kept one, which is renewed with them.
 	Admission []byte
 
 	// Broker is the URL of the platform's broker (mqtts or wss), dialled with the certificate and Signer. Link is
@@ -164,6 +170,8 @@ func (c *Config) check() error {
 		return missing("Locker")
 	case c.Store == nil:
 		return missing("Store")
+	case slices.ContainsFunc(c.Previous, func(h identity.Holder) bool { return h.Signer == nil || h.Key == nil }):
+		return missing("Signer or Key of a Previous")
 	case (c.Broker == "") == (c.Link == nil):
 		return fmt.Errorf("%w: set either Broker or Link", ErrConfig)
 	case c.OnEvent != nil && c.OnEventTx != nil:

@@ -16,6 +16,7 @@ type device struct {
 	binding e2e.BindingID
 	chain   [][]byte           // certificates, to find out that one is revoked later; changes under Gateway.mu
 	channel *delivery.Channel  // nil while the sticker's claim code is not known
+	peer    *either            // of channel; under Gateway.mu
 	cancel  context.CancelFunc // set by start, under Gateway.mu
 }
 
@@ -30,14 +31,13 @@ func (g *Gateway) newDevice(id identity.DeviceID, r deviceRecord) (*device, erro
 		return nil, err
 	}
 	d := &device{id: id, binding: binding, chain: r.Credential.Chain}
-	peer, err := g.devicePeer(verified, binding, r.PSK)
-	if err != nil || peer == nil {
+	if d.peer, err = g.eitherOf(d, r, verified); err != nil || d.peer == nil {
 		return d, err
 	}
 	down := g.topics.Down(g.app, id)
 	box := newOutbox(g.memory, binding)
 	d.channel, err = delivery.Open(delivery.Config{
-		Peer:    peer,
+		Peer:    d.peer,
 		Store:   box,
 		Publish: func(ctx context.Context, record []byte) error { return g.link.Publish(ctx, down, record) },
 		HandleEvent: func(ctx context.Context, e Event) error {
@@ -51,32 +51,10 @@ func (g *Gateway) newDevice(id identity.DeviceID, r deviceRecord) (*device, erro
 		Logger:           g.log.With("device", id),
 	})
 	if err != nil {
-		peer.Wipe()
+		d.peer.Wipe()
 		return nil, fmt.Errorf("%w: %w", errMemory, err)
 	}
 	return d, nil
-}
-
-// devicePeer has the keys of a connection. It is nil where the claim code is required and not known.
-func (g *Gateway) devicePeer(verified *identity.Verified, binding e2e.BindingID, psk []byte) (*e2e.Peer, error) {
-	cfg := e2e.Config{
-		Self: g.self, Key: g.cfg.Key, Remote: verified, Binding: binding,
-		RequirePSK: !g.cfg.WithoutClaimCode, Profile: g.cfg.Profile, Suites: g.cfg.Suites,
-		Prekeys: g.prekeys, RequirePrekey: true,
-		Epochs: newEpochs(g.cfg.Store, binding),
-	}
-	if len(psk) == 0 && cfg.RequirePSK {
-		return nil, nil
-	}
-	if len(psk) > 0 {
-		var err error
-		if cfg.PSK, err = identity.NewPSK(psk); err != nil {
-			return nil, err
-		}
-		defer cfg.PSK.Wipe()
-		cfg.RequirePSK = true
-	}
-	return e2e.NewPeer(cfg)
 }
 
 // errMemory tells a store that failed from a device that cannot be taken.
@@ -143,7 +121,9 @@ func (g *Gateway) loadDevices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	used := map[string]bool{}
 	for id, r := range records {
+		used[r.Own] = true
 		d, err := g.newDevice(id, r)
 		clear(r.PSK)
 		switch {
@@ -155,7 +135,7 @@ func (g *Gateway) loadDevices(ctx context.Context) error {
 			g.devices[id] = d
 		}
 	}
-	return nil
+	return g.pruneOwn(ctx, used)
 }
 
 // dropRevoked takes out the devices that a list names by now, as loadDevices leaves them out. Their connections end with the

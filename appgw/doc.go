@@ -24,9 +24,17 @@
 //   - A call runs at most once. Without a reply its outcome is unknown, and the error says so.
 //   - The platform's orders are believed only as far as the certificate authority or this application itself bears them out.
 //
+// # New certificates
+//
+// The application's certificate ends. Renew it in time, or late, with the same keys or other ones (package identity/party,
+// cahttp.Client), and open the gateway with the new credential and, as [Config].Previous, what it was before. Platform and devices
+// hear of it by themselves; connections, queues and numbers of messages stay. [DeviceStatus].Outdated says who has not heard of it.
+// Devices renew theirs without the host's doing. Several gateways of one application change together.
+//
 // # What is not
 //
 // The store is the gateway's memory: two gateways on copies of one store, or a store restored from a backup, repeat numbers that must
 // not be repeated. Peers refuse what comes of it, and connections stand still until they are made anew. [MarkRestored] makes a restored
-// store usable; nothing does that for a copy in use.
+// store usable; nothing does that for a copy in use. One from before a renewal also needs the platform's admission of the present credential, which
+// admitting it again returns.
 package appgw

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/ecdh"
-	"crypto/ecdsa"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -30,7 +29,7 @@ type Gateway struct {
 	log      *slog.Logger
 	memory   memory
 	app      identity.AppID
-	self     *identity.Verified
+	owns     []*own // the newest and those before it, with their keys
 	verifier *identity.Verifier
 	topics   control.Topics
 	link     link.Link
@@ -42,6 +41,8 @@ type Gateway struct {
 
 	mu      sync.Mutex // guards what follows
 	devices map[identity.DeviceID]*device
+	side    *with           // with what the platform is spoken to
+	offered *own            // the newest, while the platform does not know it; nil: it does
 	running context.Context // of Run; nil before and after
 	ended   bool
 	up      bool     // link connected and subscribed
@@ -83,30 +84,11 @@ func open(ctx context.Context, cfg Config) (*Gateway, error) {
 	if err := g.loadCRLs(ctx); err != nil {
 		return nil, err
 	}
-	if g.self, err = verifier.Verify(cfg.Credential, identity.RoleApplication); err != nil {
-		return nil, fmt.Errorf("own credential: %w", err)
-	}
-	if pub, ok := cfg.Signer.Public().(*ecdsa.PublicKey); !ok || !pub.Equal(g.self.SigningKey()) {
-		return nil, fmt.Errorf("%w: Signer is not the key of Credential", ErrConfig)
-	}
-	g.app, _ = g.self.ID().App()
-	admission, err := g.loadAdmission(ctx)
-	if err != nil {
+	if err := g.identify(ctx); err != nil {
 		return nil, err
 	}
-	bundle, platform, err := control.OpenAdmission(admission, verifier, g.self)
-	if err != nil {
-		return nil, err
-	}
-	// Only a good one takes the place of the one that is kept.
-	if err := g.memory.update(ctx, func(tx Tx) error { return tx.Put(keyAdmission, admission) }); err != nil {
-		return nil, err
-	}
-	g.topics = bundle.Topics
-	peer, err := e2e.NewPeer(e2e.Config{
-		Self: g.self, Key: cfg.Key, Remote: platform, Binding: bundle.Binding,
-		Epochs: newEpochs(cfg.Store, bundle.Binding),
-	})
+	g.topics = g.side.bundle.Topics
+	peer, err := g.newPeer(g.side)
 	if err != nil {
 		return nil, err
 	}
@@ -119,17 +101,20 @@ func open(ctx context.Context, cfg Config) (*Gateway, error) {
 		}
 	}
 	g.prekeys = &prekeys{memory: g.memory, sign: func(number uint32, expires time.Time, key *ecdh.PublicKey) ([]byte, error) {
-		return e2e.SignPrekey(cfg.Signer, g.self, number, expires, key)
+		w := g.current()
+		return e2e.SignPrekey(w.signer, w.self, number, expires, key)
 	}}
 	g.client, err = control.NewClient(control.ClientConfig{
-		Self: g.self, Signer: cfg.Signer, Platform: platform, Peer: peer, Binding: bundle.Binding, Verifier: verifier,
+		Self: g.side.self, Signer: g.side.signer, Platform: g.side.platform, Peer: peer, Binding: g.side.bundle.Binding, Verifier: verifier,
 		Publish: func(ctx context.Context, record []byte) error {
-			return g.link.Publish(ctx, g.topics.ToPlatform(g.self.ID()), record)
+			return g.link.Publish(ctx, g.topics.ToPlatform(g.app.ID), record)
 		},
-		Apply:   g.apply,
-		KeepCRL: g.keepCRL,
-		Prekey:  g.offer,
-		Logger:  g.log,
+		Apply:         g.apply,
+		KeepCRL:       g.keepCRL,
+		Prekey:        g.offer,
+		Credential:    g.newCredential,
+		TakeAdmission: g.takeAdmission,
+		Logger:        g.log,
 	})
 	if err != nil {
 		return nil, err
@@ -138,21 +123,6 @@ func open(ctx context.Context, cfg Config) (*Gateway, error) {
 }
 
 const keyAdmission = "admission"
-
-// loadAdmission returns the one of Config, else that of the store.
-func (g *Gateway) loadAdmission(ctx context.Context) (admission []byte, err error) {
-	if g.cfg.Admission != nil {
-		return g.cfg.Admission, nil
-	}
-	err = g.memory.store.View(ctx, func(tx Tx) error {
-		admission, err = tx.Get(keyAdmission)
-		if errors.Is(err, kv.ErrNotFound) {
-			return ErrNotAdmitted
-		}
-		return err
-	})
-	return admission, err
-}
 
 func (g *Gateway) loadCRLs(ctx context.Context) error {
 	return g.memory.store.View(ctx, func(tx Tx) error {

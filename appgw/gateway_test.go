@@ -109,7 +109,7 @@ func TestCommissionOperateDecommission(t *testing.T) {
 		_, err = app.Send(ctx, s.sticker.Device, appgw.Event{})
 		require.ErrorIs(t, err, appgw.ErrUnknownDevice)
 		require.ErrorIs(t, app.Disconnect(ctx, s.sticker.Device), appgw.ErrUnknownDevice)
-		require.Equal(t, map[string]int{"admission": 1, "device": 1, "epoch": 1, "tomb": 1, "prekey": 1, "prekeys": 1}, s.storeKinds(),
+		require.Equal(t, map[string]int{"admission": 1, "self": 1, "own": 1, "device": 1, "epoch": 1, "tomb": 1, "prekey": 1, "prekeys": 1}, s.storeKinds(),
 			"of the connection nothing is left but what keeps it from coming back; the epoch is the platform's binding")
 
 		// And anew, under another binding, with numbers of its own.

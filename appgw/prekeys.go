@@ -146,6 +146,14 @@ func (p *prekeys) current(now time.Time) ([]byte, error) {
 	return bundle, nil
 }
 
+// follow has the next prekey made and signed under the credential that is in use from now on. putSide has seen to it that it has a
+// number of its own: a device must not take it for the one that it has, which is signed under the credential of before.
+func (p *prekeys) follow() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.bundle = nil
+}
+
 // erase deletes the prekeys that are past their time, and those from a future that a clock set back has made.
 func (p *prekeys) erase(tx Tx, now time.Time) error {
 	var gone []string

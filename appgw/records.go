@@ -28,6 +28,7 @@ type deviceRecord struct {
 	Connected  bool
 	Binding    string              `json:",omitempty"` // hex
 	Credential identity.Credential `json:",omitzero"`
+	Own        string              `json:",omitempty"` // our certificate that the device was heard under last, SHA-256, hex
 	PSK        []byte              `json:",omitempty"` // of the sticker's claim code; none: not yet scanned, or without one
 	Refused    string              `json:",omitempty"` // binding of a device that was not taken, hex: what the platform has connected all the same
 }

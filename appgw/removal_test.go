@@ -46,7 +46,7 @@ func TestDisconnectWhileAnEventIsHandled(t *testing.T) {
 				require.NoError(t, <-gone)
 				require.NoError(t, dev.WaitDisconnected(ctx))
 				synctest.Wait()
-				require.Equal(t, map[string]int{"admission": 1, "device": 1, "epoch": 1, "tomb": 1, "prekey": 1, "prekeys": 1}, s.storeKinds(),
+				require.Equal(t, map[string]int{"admission": 1, "self": 1, "own": 1, "device": 1, "epoch": 1, "tomb": 1, "prekey": 1, "prekeys": 1}, s.storeKinds(),
 					"what the handler ends with is not written behind the removal")
 			})
 		})

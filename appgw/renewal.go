@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/semio-iot/semio/e2e"
 	"github.com/semio-iot/semio/identity"
 	"github.com/semio-iot/semio/internal/control"
 )
@@ -25,7 +24,7 @@ func (g *Gateway) renew(ctx context.Context, o control.Order, r deviceRecord, v 
 	g.mu.Unlock()
 	if d != nil {
 		// What can fail, before anything is written.
-		peer, err := g.devicePeer(v, d.binding, next.PSK)
+		peer, err := g.eitherOf(d, next, v)
 		if err != nil {
 			return fmt.Errorf("%w: %w", control.ErrOrderRefused, err)
 		}
@@ -58,11 +57,11 @@ func (g *Gateway) putDevice(ctx context.Context, id identity.DeviceID, r deviceR
 }
 
 // turn goes on with a device under the credential of its record. peer is nil while the claim code is not known.
-func (g *Gateway) turn(d *device, peer *e2e.Peer, r deviceRecord) {
+func (g *Gateway) turn(d *device, peer *either, r deviceRecord) {
 	g.mu.Lock()
-	d.chain = r.Credential.Chain
+	d.chain, d.peer = r.Credential.Chain, peer
 	g.mu.Unlock()
-	if peer != nil {
+	if peer != nil && d.channel != nil {
 		d.channel.Turn(peer)
 	}
 	g.log.Info("device renewed", "device", d.id)
@@ -74,9 +73,9 @@ func (g *Gateway) catchUp(d *device, r deviceRecord) {
 		return
 	}
 	v, err := g.verifier.Verify(r.Credential, identity.RoleDevice)
-	var peer *e2e.Peer
+	var peer *either
 	if err == nil {
-		peer, err = g.devicePeer(v, d.binding, r.PSK)
+		peer, err = g.eitherOf(d, r, v)
 	}
 	if err != nil {
 		g.log.Error("device is not heard", "device", d.id, "err", err)

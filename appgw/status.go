@@ -18,6 +18,7 @@ type DeviceStatus struct {
 	Suspended bool // the device cannot be trusted now: its certificate is revoked or expired
 	NoClaim   bool // the claim code is missing: Connect with the whole sticker
 	Session   bool // there is a session, in which messages are sealed
+	Outdated  bool // it has not been heard under this application's newest credential
 	Queued    int  // events that wait for the device
 }
 
@@ -27,6 +28,7 @@ func (g *Gateway) Devices(ctx context.Context) ([]DeviceStatus, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list devices: %w", err)
 	}
+	used := g.current().hash()
 	var out []DeviceStatus
 	for id, r := range records {
 		clear(r.PSK)
@@ -34,7 +36,7 @@ func (g *Gateway) Devices(ctx context.Context) ([]DeviceStatus, error) {
 		if err != nil {
 			return nil, fmt.Errorf("list devices: %s: %w", id, err)
 		}
-		s := DeviceStatus{Device: id, Binding: b}
+		s := DeviceStatus{Device: id, Binding: b, Outdated: r.Own != used}
 		switch d, err := g.device(id); {
 		case err != nil || d.binding != b:
 			s.Suspended = true

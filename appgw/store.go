@@ -26,6 +26,8 @@ var (
 // StoreSchema names what a gateway's store holds, for implementations: they keep it and refuse a store that says something else. The
 // keys:
 //
+//	self                           the credential that the platform knows, identity.Credential
+//	own/<SHA-256 of certificate>   the same, and those that devices still know the application by
 //	admission                      the platform's admission, signed
 //	crl/<n, 2 digits>              revocation list, one of each authority: identity.CRLBundle
 //	claim/<device>                 locked: pre-shared key of a connection that was asked for

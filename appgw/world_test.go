@@ -154,7 +154,7 @@ func (s *system) decide(peer identity.ID, r control.SignedRequest) control.Code 
 		if s.binding != r.Request.Binding {
 			return control.CodeNotConnected
 		}
-		evidence, err := control.Evidence{Request: &r}.Marshal()
+		evidence, err := control.Evidence{Request: &r, Application: s.platform.Peer(s.app.Verified.ID()).Credential()}.Marshal()
 		if err != nil {
 			return control.CodeRefused
 		}

@@ -54,6 +54,9 @@ func (g *Gateway) verifyNext(c identity.Credential) (*identity.Verified, error) 
 	if next.Generation() <= g.self.Generation() || next.CertificateHash() == g.self.CertificateHash() {
 		return nil, fmt.Errorf("%w: generation %d, have %d", errNotOurs, next.Generation(), g.self.Generation())
 	}
+	if from, have := next.Certificate().NotBefore, g.self.Certificate().NotBefore; from.Before(have) {
+		return nil, fmt.Errorf("%w: it begins %s, the one in use %s", errNotOurs, from, have)
+	}
 	return next, nil
 }
 
@@ -91,8 +94,8 @@ func (g *Gateway) takeChain(chain [][]byte) {
 	g.changes.Lock()
 	defer g.changes.Unlock()
 	hash := sha256.Sum256(chain[0])
-	if hash == g.self.CertificateHash() || g.next != nil && hash == g.next.CertificateHash() {
-		return
+	if !g.due() || hash == g.self.CertificateHash() || g.next != nil && hash == g.next.CertificateHash() {
+		return // nobody has asked for it, or it came before
 	}
 	next, err := g.endorse(chain)
 	if err != nil {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The tours of README.md on this machine's loopback, from an empty folder to retired devices, with every process killed by -9 and started
-# again on the way. What is checked, from what the programs print with -json: no event that a device has sent is lost, and none is
+# again on the way, platform and applications with other keys once. What is checked, from what the programs print with -json: no event that a device has sent is lost, and none is
 # handled twice; the same for events to the devices; no command runs twice.
 #
 #   examples/tour.sh [readme|machines|public]...      default: all
@@ -277,6 +277,13 @@ tour() {
 	done
 	for device in $devices; do crash "$device"; done
 	say "  each device was killed and is back"
+	for app in A-WATER A-HEAT; do
+		application rekey -party "$app" -ca "$ca_url" >/dev/null
+		crash "$app"
+	done
+	platform rekey -party platform -ca "$ca_url" >/dev/null
+	crash platform
+	say "  applications and platform have other keys"
 	for device in $devices; do
 		application send -party "${owner[$device]}" "$device" "second message" >/dev/null
 		await "$device sends after its restart" sends_more "$device" "$(count_sent "$device")"

@@ -82,6 +82,15 @@ func ParseCredential(b []byte) (Credential, error) {
 	return c, nil
 }
 
+// Generation returns the generation that the endorsement states, 0 without one. It verifies nothing: it is for the holder, who counts on.
+func (c Credential) Generation() uint32 {
+	e, _, _, err := parseEndorsement(c.Endorsement)
+	if err != nil {
+		return 0
+	}
+	return e.generation
+}
+
 func (c Credential) check() error {
 	if len(c.Chain) < 1 || len(c.Chain) > MaxChain {
 		return fmt.Errorf("%w: %d certificates, want 1 to %d", ErrCredential, len(c.Chain), MaxChain)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/semio-iot/semio/identity"
@@ -41,8 +42,13 @@ type Config struct {
 	Credential identity.Credential // of the platform, with endorsement
 	Signer     crypto.Signer       // of the credential's certificate
 	Key        ecdh.KeyExchanger   // the endorsed agreement key
-	Roots      []*x509.Certificate // the authorities that certify peers
-	Store      Store
+	// Previous is what the platform was before, the newest first, with the keys of each; optional. Credential then has a higher generation than
+	// all of them. Gateways that know one of them are understood, and get to know Credential; until all do, it must stay here.
+	// party.Party.Previous returns it.
+	Previous []identity.Holder
+
+	Roots []*x509.Certificate // the authorities that certify peers
+	Store Store
 
 	// Link is the connection to the broker; package publicbroker has one for a broker that belongs to a stranger. Without one, Broker is dialled (mqtts or wss) with the platform's certificate.
 	Link   Link
@@ -185,6 +191,7 @@ func (cfg Config) withDefaults() (Config, error) {
 	}
 	err := errors.Join(
 		need(len(cfg.Credential.Chain) > 0 && cfg.Signer != nil && cfg.Key != nil, "Credential, Signer and Key are required"),
+		need(!slices.ContainsFunc(cfg.Previous, func(h identity.Holder) bool { return h.Signer == nil || h.Key == nil }), "Previous lacks a Signer or Key"),
 		need(len(cfg.Roots) > 0, "Roots are required: nobody could be verified"),
 		need(cfg.Store != nil, "Store is required, see OpenBoltStore"),
 		need(cfg.Claim <= ClaimNever, "Claim is none of the rules"),

@@ -32,7 +32,7 @@ type asked struct {
 func (s *Service) examine(ctx context.Context, p *peer, transcript [32]byte, r *control.SignedRequest) (*asked, error) {
 	ask := &asked{SignedRequest: *r, peer: p.id, binding: e2e.NewBindingID()}
 	var err error
-	if ask.evidence, err = (control.Evidence{Request: r}).Marshal(); err != nil {
+	if ask.evidence, err = (control.Evidence{Request: r, Application: p.self.Credential()}).Marshal(); err != nil {
 		return nil, err
 	}
 	ask.hash = sha256.Sum256(ask.evidence)

@@ -12,6 +12,9 @@
 // got before; a crash at any moment leaves all of it or nothing. What happens after the commit (publishing, nudging, cutting
 // connections, asking the authority to revoke) is repeated until it succeeded, or made unnecessary by the peer asking again.
 //
+// The platform's own certificate ends, too. Opened with the next one, with the same keys or others, and with what it was before
+// ([Config].Previous), it is understood by everybody, and everybody gets to know the next one; [Service.Outdated] says who has not.
+//
 // # What it does not promise
 //
 // The platform can refuse and delay; it cannot make a device accept a peer that the certificate authority did not certify, nor make

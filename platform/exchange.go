@@ -28,16 +28,12 @@ func (s *Service) handle(ctx context.Context, from identity.ID, init []byte) {
 		s.log.Debug("message of a peer that cannot be verified", "peer", from, "err", err)
 		return
 	}
-	as := p
-	req, err := p.keys.OpenRequest(init)
-	if err != nil && p.next != nil {
-		as = p.next
-		req, err = as.keys.OpenRequest(init)
-	}
+	h, err := s.open(p, init)
 	if err != nil {
 		s.dropped(from, "not authentic")
 		return
 	}
+	as, req := h.as, h.req
 	// A repeated INIT is answered without a write. The transaction below looks again.
 	var resp []byte
 	err = s.cfg.Store.View(ctx, func(tx Tx) error {
@@ -47,7 +43,7 @@ func (s *Service) handle(ctx context.Context, from identity.ID, init []byte) {
 	})
 	repeated := resp != nil
 	if err == nil && !repeated {
-		resp, repeated, err = s.serve(ctx, p, as, req, init)
+		resp, repeated, err = s.serve(ctx, p, h, init)
 	}
 	switch {
 	case errors.Is(err, errReplay):
@@ -84,15 +80,17 @@ func (s *Service) challenge(ctx context.Context, p *peer, req *e2e.Request) {
 	}
 }
 
-// serve carries out what an INIT asks, once. Repeated says that another copy of it came first. The INIT came under the credential of p, which
-// is was, the one in the registry, or the one that follows it.
-func (s *Service) serve(ctx context.Context, was, p *peer, req *e2e.Request, init []byte) (resp []byte, repeated bool, err error) {
+// serve carries out what an INIT asks, once. Repeated says that another copy of it came first. The INIT came under the credential of h.as, which
+// is was's, the one in the registry, or the one that follows it.
+func (s *Service) serve(ctx context.Context, was *peer, h heard, init []byte) (resp []byte, repeated bool, err error) {
+	p, req := h.as, h.req
+	follows := p.self.CertificateHash() != was.self.CertificateHash()
 	m, err := control.ParseMessage(req.Body())
 	if err != nil {
 		return nil, false, err
 	}
 	over := ended(s.state(), p.id)
-	if was != p && !over && s.verifier.Revoked(p.self.Certificate()) {
+	if follows && !over && s.verifier.Revoked(p.self.Certificate()) {
 		return nil, false, fmt.Errorf("%w: the new certificate of %s", identity.ErrRevoked, p.id)
 	}
 	renewing := s.examineRenewal(p, m)
@@ -129,7 +127,7 @@ func (s *Service) serve(ctx context.Context, was, p *peer, req *e2e.Request, ini
 			repeated = err == nil
 			return err
 		}
-		if was != p {
+		if follows {
 			if err := t.renewed(was, p); err != nil {
 				return err
 			}
@@ -139,7 +137,7 @@ func (s *Service) serve(ctx context.Context, was, p *peer, req *e2e.Request, ini
 				return err
 			}
 		}
-		reply, err := t.answer(p, m, acks, ask, renewing, lapsed != nil)
+		reply, err := t.answer(h, m, acks, ask, renewing, lapsed != nil)
 		if err != nil {
 			return err
 		}
@@ -150,14 +148,18 @@ func (s *Service) serve(ctx context.Context, was, p *peer, req *e2e.Request, ini
 		if resp, err = req.Reply(body); err != nil {
 			return err
 		}
+		if err := t.noteFace(h); err != nil {
+			return err
+		}
 		return t.remember(p.id, req, resp)
 	})
 	return resp, repeated, err
 }
 
-// answer decides everything, and makes the reply. A peer whose certificate has lapsed gets no orders, and nothing of other peers.
-func (t *txn) answer(p *peer, m control.Message, acks []signedAck, ask *asked, renewing renewing, lapsed bool) (control.Reply, error) {
-	reply := control.Reply{Time: t.now}
+// answer decides everything, and makes the reply. A peer whose certificate has lapsed gets no orders, and nothing of other peers; one that knows an
+// earlier credential of the platform could not verify them.
+func (t *txn) answer(h heard, m control.Message, acks []signedAck, ask *asked, renewing renewing, lapsed bool) (control.Reply, error) {
+	p, reply := h.as, control.Reply{Time: t.now}
 	for _, a := range acks {
 		if err := t.acked(p, a); err != nil {
 			return reply, err
@@ -173,11 +175,19 @@ func (t *txn) answer(p *peer, m control.Message, acks []signedAck, ask *asked, r
 	if err := t.renew(p, renewing, &reply); err != nil {
 		return reply, err
 	}
+	if h.outdated && reply.Admission == nil {
+		var err error
+		if reply.Admission, err = t.s.admission(p.self, p.binding); err != nil {
+			return reply, err
+		}
+	}
 	room := t.s.cfg.Limits.MaxReply
 	if !lapsed {
 		var err error
-		if reply.Orders, reply.More, err = t.handOut(p, &room); err != nil {
-			return reply, err
+		if !h.outdated { // it asks again, under the present credential
+			if reply.Orders, reply.More, err = t.handOut(p, &room); err != nil {
+				return reply, err
+			}
 		}
 		// At most 200 bytes, which the limit leaves room for, as it does for credentials.
 		if reply.Prekey, err = t.prekeyFor(p.id, m.PrekeyNumber); err != nil {

@@ -191,14 +191,22 @@ func (w *world) party(name string) party {
 	t := w.t
 	id, err := identity.ParseID(name)
 	require.NoError(t, err)
+	p := w.keys(id)
+	chain, err := w.authority.Issue(p.csr(t), ca.IssueOptions{})
+	require.NoError(t, err)
+	return p.with(t, chain, 0)
+}
+
+// keys makes a party without certificate.
+func (w *world) keys(id identity.ID) party {
+	t := w.t
 	p := party{id: id}
+	var err error
 	p.signer, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	p.key, err = ecdh.P256().GenerateKey(rand.Reader)
 	require.NoError(t, err)
-	chain, err := w.authority.Issue(p.csr(t), ca.IssueOptions{})
-	require.NoError(t, err)
-	return p.with(t, chain, 0)
+	return p
 }
 
 func (p party) csr(t *testing.T) []byte {

@@ -19,6 +19,7 @@ const (
 	prefixRefusal  = "r/" // <peer>: allowance of refusals in the audit log
 	prefixChain    = "n/" // <peer>: certificate chain that it has asked for and not taken into use
 	prefixEvidence = "e/" // <SHA-256>: what was signed
+	prefixFace     = "f/" // <peer>: SHA-256 of the platform's certificate that it knows
 	prefixCRL      = "c/" // <position of the issuer>: newest revocation list
 	prefixAudit    = "l/" // <sequence>: audit entry
 	keyAuditHead   = "lh" // newest entry

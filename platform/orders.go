@@ -91,7 +91,11 @@ func (t *txn) handOut(p *peer, room *int) (orders [][]byte, more bool, err error
 			return orders, true, nil
 		}
 		signed := it.signed
-		if signed == nil {
+		if _, err := control.OpenOrder(signed, t.s.self); signed != nil && err != nil {
+			signed = nil // by an earlier key of the platform, which the peer has no use for any more
+		}
+		fresh := signed == nil
+		if fresh {
 			if signed, err = t.sign(p, it.device, it.number); err != nil {
 				return nil, false, err
 			}
@@ -103,7 +107,7 @@ func (t *txn) handOut(p *peer, room *int) (orders [][]byte, more bool, err error
 			t.s.log.Error("an order does not fit into a reply, because its evidence is too long", "peer", p.id, "device", it.device, "bytes", len(signed), "limit", *room)
 			return nil, false, nil
 		}
-		if it.signed == nil {
+		if fresh {
 			v, err := queued{it.device, signed}.marshal()
 			if err != nil {
 				return nil, false, err

@@ -16,14 +16,18 @@ type peer struct {
 	self    *identity.Verified
 	binding e2e.BindingID
 	keys    *e2e.Peer
-	next    *peer  // under the credential that follows, nil: none
-	judged  uint64 // Service.lists when self was found to be good, 0: never
+	next    *peer   // under the credential that follows, nil: none
+	before  []*peer // both under the platform's earlier credentials, nil: not made yet
+	judged  uint64  // Service.lists when self was found to be good, 0: never
 }
 
 func (p *peer) wipe() {
 	p.keys.Wipe()
 	if p.next != nil {
 		p.next.keys.Wipe()
+	}
+	for _, o := range p.before {
+		o.keys.Wipe()
 	}
 }
 
@@ -151,11 +155,7 @@ func (s *Service) standing(p *peer) error {
 }
 
 func (s *Service) newPeer(v *identity.Verified, b e2e.BindingID) (*peer, error) {
-	keys, err := e2e.NewPeer(e2e.Config{Self: s.self, Key: s.cfg.Key, Remote: v, Binding: b, Epochs: noEpochs{}})
-	if err != nil {
-		return nil, err
-	}
-	return &peer{id: v.ID(), self: v, binding: b, keys: keys}, nil
+	return s.faces[0].newPeer(v, b)
 }
 
 // noEpochs is never asked: the platform does not begin, and keeps the epochs of requests in the transaction with their effect.

@@ -1,10 +1,7 @@
 package platform
 
 import (
-	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,9 +16,9 @@ import (
 	"github.com/semio-iot/semio/platform/registry"
 )
 
-// ErrIdentity reports a store of another platform, or of this one under another certificate, agreement key or topic prefix. The devices would not
-// understand a word: their bindings are made with what the platform was when they were registered.
-var ErrIdentity = errors.New("platform: store belongs to another certificate, agreement key or topic prefix; give those back, or use an empty store")
+// ErrIdentity reports a store of another platform, of this one under another topic prefix, or of this one before a renewal that Config.Previous does not
+// tell of. The devices would not understand a word: their bindings are made with what the platform was when they heard of it last.
+var ErrIdentity = errors.New("platform: store belongs to another name, topic prefix or certificate; give those back (a certificate as Config.Previous), or use an empty store")
 
 // ErrShared reports that something else has changed the store: two platforms on one store would give orders against each other.
 var ErrShared = errors.New("platform: another process has written to the store; stop it and restart this one")
@@ -32,7 +29,8 @@ type Service struct {
 
 	cfg      Config
 	log      *slog.Logger
-	self     *identity.Verified
+	self     *identity.Verified // the present one of faces
+	faces    []face
 	id       identity.PlatformID
 	topics   control.Topics
 	routing  registry.Routing
@@ -82,15 +80,8 @@ func open(ctx context.Context, cfg Config) (*Service, error) {
 	if s.known, err = identity.NewVerifier(trust); err != nil {
 		return nil, err
 	}
-	if s.self, err = s.verifier.Verify(cfg.Credential, identity.RolePlatform); err != nil {
-		return nil, fmt.Errorf("own credential: %w", err)
-	}
-	s.id, _ = s.self.ID().Platform()
-	if pub, ok := cfg.Signer.Public().(*ecdsa.PublicKey); !ok || !pub.Equal(s.self.SigningKey()) {
-		return nil, fmt.Errorf("%w: Signer is not the key of the certificate", errConfig)
-	}
-	if !s.self.Agreement().Equal(cfg.Key.PublicKey()) {
-		return nil, fmt.Errorf("%w: Key is not the agreement key that the credential endorses", errConfig)
+	if err := s.setFaces(); err != nil {
+		return nil, err
 	}
 	if cfg.Prefix != "" {
 		if s.topics, err = control.ParsePrefix(cfg.Prefix); err != nil {
@@ -128,28 +119,6 @@ func open(ctx context.Context, cfg Config) (*Service, error) {
 		s.log.Warn("the broker cannot cut live connections: a retired device keeps its own until it ends")
 	}
 	return s, nil
-}
-
-// claimStore makes an empty store this platform's, and refuses another one's.
-func (s *Service) claimStore(ctx context.Context) error {
-	cert := s.self.CertificateHash()
-	h := sha256.New()
-	h.Write([]byte("semio/1 store\x00"))
-	h.Write(cert[:])
-	h.Write(s.self.Agreement().Bytes())
-	h.Write([]byte(s.topics.Prefix()))
-	want := h.Sum([]byte{1})
-	err := s.cfg.Store.View(ctx, func(tx Tx) error {
-		have, err := tx.Get(keyIdentity)
-		if err == nil && !bytes.Equal(have, want) {
-			return ErrIdentity
-		}
-		return err
-	})
-	if errors.Is(err, ErrNotFound) {
-		return s.cfg.Store.Update(ctx, func(tx Tx) error { return tx.Put(keyIdentity, want) })
-	}
-	return err
 }
 
 // load reads the records, revocation lists and the head of the audit log. accept, if it is not nil, looks at the head first.

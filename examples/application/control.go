@@ -148,6 +148,9 @@ func list(ctx context.Context, gw *appgw.Gateway, _ request) (answer, error) {
 		case d.Session:
 			state = "session"
 		}
+		if d.Outdated {
+			state += "; it has not heard of the newest certificate"
+		}
 		a.Devices = append(a.Devices, listed{d.Device.String(), d.Binding.String(), state, d.Queued})
 	}
 	return a, err

@@ -113,7 +113,7 @@ func config(p *party.Party) (appgw.Config, error) {
 		return appgw.Config{}, err
 	}
 	return appgw.Config{
-		Credential: credential, Signer: p.Signer(), Key: p.Key(), Roots: p.Roots(), Admission: admission, Locker: locker,
+		Credential: credential, Signer: p.Signer(), Key: p.Key(), Previous: p.Previous(), Roots: p.Roots(), Admission: admission, Locker: locker,
 	}, nil
 }
 

@@ -46,19 +46,20 @@ func initialise(f *cli.Flags) cli.Action {
 	}
 }
 
-// platformValidity is long, because devices and applications know their platform by its certificate: with another one it is another
-// platform to them.
+// platformValidity is long, because devices and applications know their platform by its certificate: those that are away for longer have to come
+// back while the platform still keeps the one that they know.
 const platformValidity = 10 * 365 * 24 * time.Hour
 
 func issue(f *cli.Flags) cli.Action {
 	open := targetFlags(f)
-	in := f.Required("in", "`file` of the request: request.pem of a party, or a server's")
+	in := f.Required("in", "`file` of the request: request.pem of a party, a server's, or what rekey has made")
 	out := f.String("out", "-", "`file` for the certificate chain, - for stdout")
 	valid := f.Duration("valid", 0, "`time` for which the certificate is good, in hours like 8760h; default a year, a platform's ten, a device's for ever")
 	newKey := f.Bool("new-key", false, "the holder of the name has other keys than before, and asks for it himself")
 	return func(ctx context.Context, t *cli.Terminal, _ []string) error {
 		der, err := party.ReadRequest(*in)
-		if err != nil {
+		rekey, e := party.ReadRekey(*in)
+		if err != nil && e != nil {
 			return err
 		}
 		a, err := open(true)
@@ -68,7 +69,10 @@ func issue(f *cli.Flags) cli.Action {
 		defer a.Close()
 		var chain [][]byte
 		var what string
-		if csr, e := identity.ParseCSR(der); e == nil {
+		if rekey != nil {
+			what = "other keys than before"
+			chain, err = a.Rekey(ctx, rekey)
+		} else if csr, e := identity.ParseCSR(der); e == nil {
 			what = csr.ClientID()
 			if *valid == 0 && csr.ID.Role() == identity.RolePlatform {
 				*valid = platformValidity
@@ -239,6 +243,7 @@ func grant(f *cli.Flags) cli.Action {
 type authority interface {
 	Issue(ctx context.Context, csr []byte, o ca.IssueOptions) ([][]byte, error)
 	IssueServer(ctx context.Context, request []byte) ([][]byte, error)
+	Rekey(ctx context.Context, request []byte) ([][]byte, error)
 	Revoke(ctx context.Context, id identity.ID) ([]byte, error)
 	CRL(ctx context.Context) ([]byte, error)
 	Close() error
@@ -304,6 +309,8 @@ func (l local) IssueServer(_ context.Context, request []byte) ([][]byte, error) 
 	}
 	return l.d.IssueServer(req.PublicKey, req.ID.ID, req.Hosts)
 }
+
+func (l local) Rekey(_ context.Context, request []byte) ([][]byte, error) { return l.d.Rekey(request) }
 
 func (l local) Revoke(_ context.Context, id identity.ID) ([]byte, error) { return l.d.Revoke(id) }
 

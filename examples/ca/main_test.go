@@ -122,6 +122,21 @@ func TestFilesOnly(t *testing.T) {
 	}
 }
 
+// The answer to a request for other keys, which the present ones have signed, is given without asking who brings it.
+func TestRekeyByFile(t *testing.T) {
+	w := newWorld(t)
+	app := w.certified("A-WATER")
+	before := app.Signer()
+	request, err := app.Rekey()
+	require.NoError(t, err)
+	in, out := filepath.Join(t.TempDir(), "rekey.pem"), filepath.Join(t.TempDir(), "chain.pem")
+	require.NoError(t, os.WriteFile(in, party.EncodeRekey(request), 0o600))
+	clitest.OK(t, program, "issue", "-dir", w.dir, "-in", in, "-out", out)
+	w.install(app, out)
+	require.NotEqual(t, before, app.Signer())
+	require.Contains(t, clitest.Fails(t, program, "issue", "-dir", w.dir, "-in", out), "want one")
+}
+
 func without(t *testing.T, text, key string) string {
 	var m map[string]any
 	require.NoError(t, json.Unmarshal([]byte(text), &m))

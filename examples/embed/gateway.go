@@ -39,7 +39,7 @@ func openGateway(ctx context.Context, s *service, p *party.Party) (*appgw.Gatewa
 		return insertReading(ctx, tx, reading{Source: device.String(), Seq: &e.Seq, Type: e.Type, Body: e.Body})
 	})
 	return appgw.Open(ctx, appgw.Config{
-		Credential: credential, Signer: p.Signer(), Key: p.Key(), Roots: p.Roots(), Admission: admission,
+		Credential: credential, Signer: p.Signer(), Key: p.Key(), Previous: p.Previous(), Roots: p.Roots(), Admission: admission,
 		Locker: locker, Store: store, Link: s.mqtt.link,
 		// The reading and the note that it is stored are one transaction, which may run again before it is counted.
 		OnEventTx: func(ctx context.Context, device identity.DeviceID, e appgw.Event, handled func(appgw.Tx) error) error {

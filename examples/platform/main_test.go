@@ -249,7 +249,7 @@ func TestWrongInput(t *testing.T) {
 	})
 	t.Run("registry of another authority", func(t *testing.T) {
 		require.Contains(t, clitest.Fails(t, program, other.serve("-store", filepath.Join(w.dir, "registry.db"))...),
-			"store belongs to another certificate, agreement key or topic prefix; give those back, or use an empty store")
+			"store belongs to another name, topic prefix or certificate; give those back (a certificate as Config.Previous), or use an empty store")
 	})
 	t.Run("store is none", func(t *testing.T) {
 		require.Contains(t, clitest.Fails(t, program, w.serve("-store", filepath.Join(w.dir, "roots.pem"))...), "open store")

@@ -97,7 +97,8 @@ func (s *server) run(ctx context.Context, t *cli.Terminal, _ []string) (err erro
 	defer func() { err = errors.Join(err, store.Close()) }()
 
 	cfg := platform.Config{
-		Credential: cred, Signer: s.party.Signer(), Key: s.party.Key(), Roots: s.party.Roots(), Store: store,
+		Credential: cred, Signer: s.party.Signer(), Key: s.party.Key(), Previous: s.party.Previous(),
+		Roots: s.party.Roots(), Store: store,
 		Prefix: prefix, Claim: rule, Logger: t.Log.With("part", "platform"),
 	}
 	if s.authority != nil {
@@ -115,6 +116,13 @@ func (s *server) run(ctx context.Context, t *cli.Terminal, _ []string) (err erro
 		return err
 	}
 	s.service.Store(service)
+	if len(cfg.Previous) > 0 {
+		outdated, err := service.Outdated(ctx)
+		if err != nil {
+			return err
+		}
+		t.Log.Warn("earlier certificates are kept for those who have not been heard under the present one", "earlier", len(cfg.Previous), "peers", len(outdated))
+	}
 	for _, crl := range service.CRLs() {
 		if err := s.verifier.AddCRL(crl); err != nil {
 			return err

@@ -11,7 +11,9 @@
 // # Rules
 //
 //   - A device's name has one key, ever: a request with another key is refused with [ErrOtherKey], also after the device was wiped or
-//     revoked, so a name cannot be enrolled again on another chip. Other roles may change keys when the operator says so.
+//     revoked, so a name cannot be enrolled again on another chip. Other roles may change keys when the operator says so, or when the key of
+//     before has signed the request for the next one ([Authority.Rekey]).
+//   - Whoever has the key that a name is certified with gets the next certificate for it, also long after the end of the last: [Authority.Renew].
 //   - A key has one name, so that a revoked peer does not come back under another one: [ErrKeyInUse].
 //   - The same request again gets the same certificate, so a production step may be repeated.
 //   - A revoked device never gets a certificate again: [ErrRevoked].

@@ -8,7 +8,7 @@
 //	p, err := party.Open("water")
 //	credential, err := p.Credential()
 //	admission, err := p.Admission()
-//	gw, err := appgw.Open(ctx, appgw.Config{Credential: credential, Signer: p.Signer(), Key: p.Key(), Roots: p.Roots(), Admission: admission, …})
+//	gw, err := appgw.Open(ctx, appgw.Config{Credential: credential, Signer: p.Signer(), Key: p.Key(), Previous: p.Previous(), Roots: p.Roots(), Admission: admission, …})
 //
 // # The folder
 //
@@ -21,6 +21,16 @@
 //	server.key        key of the party's TLS server, if it has one
 //	server.pem        its certificates
 //	NAME.secret       32 random bytes, see [Party.Secret]
+//	next.key          keys whose certificate has been asked for ([Party.Rekey]), PKCS #8, mode 0600: signing key, then agreement key
+//	previous.pem      credentials of before a renewal, the oldest first, of applications and platforms
+//	previous.key      keys of those that are not for today's, in pairs as in next.key, mode 0600
+//
+// # Renewal
+//
+// A certificate is renewed by asking again with [Party.Request] (cahttp.Client.Renew, also when it has ended) and [Party.Install].
+// New keys begin with [Party.Rekey], whose request cahttp.Client.Rekey takes; Install puts the answer into force in one step, so
+// that a power cut leaves the old party or the new one. Those who know the party by its credential of before have to be understood
+// until they have heard of the new one: hand [Party.Previous] on to the gateway or platform, until [Party.DropPrevious].
 //
 // Every file is replaced as a whole, so that a power cut leaves the old or the new one. Who can read a key is the party: the folder has mode
 // 0700, and [Open] refuses keys that others can read. Whoever keeps keys in hardware has no use for this package: all that it returns

@@ -19,6 +19,7 @@ import (
 const (
 	typeKey         = "PRIVATE KEY"
 	typeRequest     = "CERTIFICATE REQUEST"
+	typeRekey       = "SEMIO REKEY REQUEST"
 	typeCertificate = "CERTIFICATE"
 	typeEndorsement = "SEMIO ENDORSEMENT"
 	typeAdmission   = "SEMIO ADMISSION"
@@ -53,19 +54,20 @@ func decode(b []byte) (blocks []block) {
 	}
 }
 
-func readPEM(path string) ([]block, error) {
-	b, err := (atomicfile.OS{}).ReadFile(path, maxFile)
+func readPEM(path string) ([]block, error) { return readPEMOn(atomicfile.OS{}, path) }
+
+func readPEMOn(fsys atomicfile.FS, path string) ([]block, error) {
+	b, err := fsys.ReadFile(path, maxFile)
 	if err != nil {
 		return nil, err
 	}
+	defer clear(b)
 	blocks := decode(b)
 	if len(blocks) == 0 {
 		return nil, fmt.Errorf("%s: %w: no PEM block in it", path, ErrFile)
 	}
 	return blocks, nil
 }
-
-func (p *Party) read(name string) ([]block, error) { return readPEM(p.path(name)) }
 
 func readOne(path, kind string) ([]byte, error) {
 	blocks, err := readPEM(path)
@@ -92,6 +94,10 @@ func ReadCertificates(path string) ([]*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
+	return certificates(path, blocks)
+}
+
+func certificates(path string, blocks []block) ([]*x509.Certificate, error) {
 	var certs []*x509.Certificate
 	for _, b := range blocks {
 		if b.kind != typeCertificate {
@@ -112,21 +118,58 @@ func ReadCredential(path string) (identity.Credential, error) {
 	if err != nil {
 		return identity.Credential{}, err
 	}
+	return oneCredential(path, blocks)
+}
+
+func oneCredential(path string, blocks []block) (identity.Credential, error) {
+	all, err := credentials(path, blocks)
+	if err != nil {
+		return identity.Credential{}, err
+	}
+	if len(all) != 1 {
+		return identity.Credential{}, fmt.Errorf("%s: %w: %d credentials, want one", path, ErrFile, len(all))
+	}
+	return all[0], nil
+}
+
+// credentials reads certificates, leaf first, then the endorsement, as often as they come. The last one alone may lack its endorsement.
+func credentials(path string, blocks []block) (all []identity.Credential, err error) {
 	var c identity.Credential
-	for i, b := range blocks {
-		switch {
-		case b.kind == typeCertificate && c.Endorsement == nil:
+	end := func() error {
+		if _, err := c.Marshal(); err != nil {
+			return fmt.Errorf("%s: %w: %w", path, ErrFile, err)
+		}
+		all, c = append(all, c), identity.Credential{}
+		return nil
+	}
+	for _, b := range blocks {
+		switch b.kind {
+		case typeCertificate:
 			c.Chain = append(c.Chain, b.der)
-		case b.kind == typeEndorsement && i == len(blocks)-1:
+		case typeEndorsement:
 			c.Endorsement = b.der
+			if err := end(); err != nil {
+				return nil, err
+			}
 		default:
-			return identity.Credential{}, fmt.Errorf("%s: %w: want certificates, then an endorsement; it has %s", path, ErrFile, kinds(blocks))
+			return nil, fmt.Errorf("%s: %w: want certificates, then an endorsement; it has %s", path, ErrFile, kinds(blocks))
 		}
 	}
-	if _, err := c.Marshal(); err != nil {
-		return identity.Credential{}, fmt.Errorf("%s: %w: %w", path, ErrFile, err)
+	if len(c.Chain) > 0 {
+		err = end()
 	}
-	return c, nil
+	return all, err
+}
+
+func encodeCredential(c identity.Credential) []byte {
+	var blocks []block
+	for _, der := range c.Chain {
+		blocks = append(blocks, block{typeCertificate, der})
+	}
+	if len(c.Endorsement) > 0 {
+		blocks = append(blocks, block{typeEndorsement, c.Endorsement})
+	}
+	return encode(blocks...)
 }
 
 // ReadRequest reads a request.pem, and returns DER.
@@ -134,6 +177,12 @@ func ReadRequest(path string) ([]byte, error) { return readOne(path, typeRequest
 
 // EncodeRequest returns a certificate request in PEM.
 func EncodeRequest(der []byte) []byte { return encode(block{typeRequest, der}) }
+
+// ReadRekey reads what EncodeRekey wrote, the request of [Party.Rekey].
+func ReadRekey(path string) ([]byte, error) { return readOne(path, typeRekey) }
+
+// EncodeRekey returns a request of [Party.Rekey] in PEM.
+func EncodeRekey(request []byte) []byte { return encode(block{typeRekey, request}) }
 
 // EncodeCertificates returns certificates in PEM, as ReadCertificates reads them.
 func EncodeCertificates(ders ...[]byte) []byte {
@@ -191,11 +240,38 @@ func ReadKey(path string) (*ecdsa.PrivateKey, error) {
 	if err := private(path); err != nil {
 		return nil, err
 	}
-	der, err := readOne(path, typeKey)
+	keys, err := readKeys(atomicfile.OS{}, path)
 	if err != nil {
 		return nil, err
 	}
-	defer clear(der)
+	if len(keys) != 1 {
+		return nil, fmt.Errorf("%s: %w: want one %q, it has %d", path, ErrFile, typeKey, len(keys))
+	}
+	return keys[0], nil
+}
+
+// readKeys reads a file of P-256 keys, at least one.
+func readKeys(fsys atomicfile.FS, path string) ([]*ecdsa.PrivateKey, error) {
+	blocks, err := readPEMOn(fsys, path)
+	if err != nil {
+		return nil, err
+	}
+	var keys []*ecdsa.PrivateKey
+	for _, b := range blocks {
+		defer clear(b.der)
+		if b.kind != typeKey {
+			return nil, fmt.Errorf("%s: %w: want %q, it has %s", path, ErrFile, typeKey, kinds(blocks))
+		}
+		key, err := parseKey(path, b.der)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+func parseKey(path string, der []byte) (*ecdsa.PrivateKey, error) {
 	parsed, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, ErrFile) // what x509 says could tell of the key
@@ -209,14 +285,22 @@ func ReadKey(path string) (*ecdsa.PrivateKey, error) {
 
 // WriteKey writes a key as ReadKey reads it, mode 0600.
 func WriteKey(path string, key *ecdsa.PrivateKey) error {
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return errors.New("party: key cannot be encoded")
+	return writeKeys(atomicfile.OS{}, path, key)
+}
+
+func writeKeys(fsys atomicfile.FS, path string, keys ...*ecdsa.PrivateKey) error {
+	var blocks []block
+	for _, key := range keys {
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		if err != nil {
+			return errors.New("party: key cannot be encoded")
+		}
+		defer clear(der)
+		blocks = append(blocks, block{typeKey, der})
 	}
-	defer clear(der)
-	b := encode(block{typeKey, der})
+	b := encode(blocks...)
 	defer clear(b)
-	return atomicfile.Write(path, b, 0o600)
+	return atomicfile.WriteFS(fsys, path, b, 0o600)
 }
 
 // private reports a file that others can read. Windows has no such bits.

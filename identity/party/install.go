@@ -1,6 +1,7 @@
 package party
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/tls"
@@ -14,76 +15,92 @@ import (
 	"github.com/semio-iot/semio/identity"
 )
 
-// Install takes the certificate chain that the authority issued for the party's request, leaf first, and the roots to trust; nil
-// keeps those of before. Nothing is written unless the chain is this party's and leads to one of the roots. Renewed
-// certificates are installed in the same way.
+// Install takes the certificate chain that the authority issued for the party's request, or for that of [Party.Rekey], leaf first, and
+// the roots to trust; nil keeps those of before. Nothing is written unless the chain is this party's and leads to one of the roots.
+//
+// A renewed certificate comes with an endorsement of the next generation. The credential before it stays as one of [Party.Previous].
 func (p *Party) Install(chain [][]byte, roots []*x509.Certificate) error {
-	fail := func(err error) error { return fmt.Errorf("install certificate of %s: %w", p.id, err) }
+	if err := p.install(chain, roots); err != nil {
+		return fmt.Errorf("install certificate of %s: %w", p.id, err)
+	}
+	return nil
+}
+
+func (p *Party) install(chain [][]byte, roots []*x509.Certificate) error {
 	if len(roots) == 0 {
 		roots = p.roots
 	}
 	if len(roots) == 0 {
-		return fail(errors.New("party: no roots; name the authority's root certificate"))
+		return errors.New("party: no roots; name the authority's root certificate")
 	}
 	if len(chain) == 0 {
-		return fail(errors.New("party: no certificate in the chain"))
+		return errors.New("party: no certificate in the chain")
 	}
-	c, err := p.endorsed(chain)
+	if err := p.tidy(); err != nil {
+		return err
+	}
+	c, k, err := p.endorsed(chain)
 	if err != nil {
-		return fail(err)
+		return err
 	}
-	if err := p.check(c, roots); err != nil {
-		return fail(err)
+	if err := p.check(c, k, roots); err != nil {
+		return err
+	}
+	if err := p.keepPrevious(c, k); err != nil {
+		return err
 	}
 	var pem []block
 	for _, r := range roots {
 		pem = append(pem, block{typeCertificate, r.Raw})
 	}
 	if err := p.write(fileRoots, encode(pem...), 0o644); err != nil {
-		return fail(err)
+		return err
 	}
 	p.roots = roots
-	pem = nil
-	for _, der := range c.Chain {
-		pem = append(pem, block{typeCertificate, der})
-	}
-	if len(c.Endorsement) > 0 {
-		pem = append(pem, block{typeEndorsement, c.Endorsement})
-	}
-	if err := p.write(fileCredential, encode(pem...), 0o644); err != nil {
-		return fail(err)
-	}
-	p.cred = c
-	return nil
-}
-
-// endorsed lets the certified key vouch for the agreement key. The same certificate gives the same bytes.
-func (p *Party) endorsed(chain [][]byte) (identity.Credential, error) {
-	c := identity.Credential{Chain: chain}
-	if p.agreement == nil {
-		return c, nil
-	}
-	leaf, err := x509.ParseCertificate(chain[0])
-	if err != nil {
-		return c, fmt.Errorf("%w: %w", identity.ErrCredential, err)
-	}
-	if !p.signer.PublicKey.Equal(leaf.PublicKey) {
-		return c, fmt.Errorf("%w: it is for another key", ErrForeign)
-	}
-	c.Endorsement, err = identity.Endorse(p.signer, chain[0], p.agreement.PublicKey(), identity.EndorseOptions{})
-	return c, err
-}
-
-func (p *Party) readCredential() error {
-	c, err := ReadCredential(p.path(fileCredential))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	// From this file on the party is the new one.
+	if err := p.write(fileCredential, encodeCredential(c), 0o644); err != nil {
 		return err
 	}
 	p.cred = c
-	return nil
+	if k.signing == p.keys.signing {
+		return nil
+	}
+	p.untidy = true
+	if err := p.use(k); err != nil {
+		return err
+	}
+	return p.tidy()
+}
+
+// endorsed lets the certified key vouch for the agreement key that goes with it. The same certificate gives the same bytes.
+func (p *Party) endorsed(chain [][]byte) (identity.Credential, keys, error) {
+	c := identity.Credential{Chain: chain}
+	leaf, err := x509.ParseCertificate(chain[0])
+	if err != nil {
+		return c, keys{}, fmt.Errorf("%w: %w", identity.ErrCredential, err)
+	}
+	k := p.keys
+	if p.next != nil && p.next.signing.PublicKey.Equal(leaf.PublicKey) {
+		k = *p.next
+	}
+	if k.agreement == nil {
+		return c, k, nil
+	}
+	if !k.signing.PublicKey.Equal(leaf.PublicKey) {
+		return c, k, fmt.Errorf("%w: it is for another key", ErrForeign)
+	}
+	agreement, err := k.agreement.PublicKey.ECDH()
+	if err != nil {
+		return c, k, err
+	}
+	generation := p.cred.Generation()
+	if len(p.cred.Chain) > 0 && !bytes.Equal(p.cred.Chain[0], chain[0]) {
+		if generation++; generation == 0 {
+			return c, k, errors.New("party: no generation is left; create the party anew")
+		}
+	}
+	c.Endorsement, err = identity.Endorse(k.signing, chain[0], agreement, identity.EndorseOptions{Generation: generation})
+	return c, k, err
 }
 
 // InstallAdmission keeps what the platform returned when it admitted the application.

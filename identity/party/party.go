@@ -48,12 +48,16 @@ const (
 	fileAdmission  = "admission.pem"
 	fileServerKey  = "server.key"
 	fileServer     = "server.pem"
+	fileNext       = "next.key" // see rekey.go
+	filePrevious   = "previous.pem"
+	fileOldKeys    = "previous.key"
 )
 
 const secretSize = 32
 
 // Party is a peer in a folder. It is safe for concurrent use, but for the methods that install.
 type Party struct {
+	fsys      atomicfile.FS
 	dir       string
 	id        identity.ID
 	request   []byte
@@ -61,42 +65,47 @@ type Party struct {
 	agreement *ecdh.PrivateKey // nil: the role has none
 	roots     []*x509.Certificate
 	cred      identity.Credential // without chain: none installed
+
+	keys    keys                  // signer and agreement
+	next    *keys                 // those that Rekey has made and no certificate was installed for yet
+	untidy  bool                  // the certificate is for keys that are still in next.key
+	old     []keys                // those before
+	earlier []identity.Credential // those before, which some of the others may still know the party by
 }
 
 // Create makes the keys and the request of party id in dir, which it makes if it is missing. In a folder that has this party already it is
 // [Open], and one that a power cut left half-made it completes.
-func Create(dir string, id identity.ID) (*Party, error) {
+func Create(dir string, id identity.ID) (*Party, error) { return create(atomicfile.OS{}, dir, id) }
+
+func create(fsys atomicfile.FS, dir string, id identity.ID) (*Party, error) {
 	fail := func(err error) (*Party, error) { return nil, fmt.Errorf("create %s in %s: %w", id, dir, err) }
 	if id.Role() == identity.RoleDevice || id.IsZero() {
 		return fail(fmt.Errorf("%w: %q; a device's keys come from its chip", identity.ErrRole, id))
 	}
-	if err := (atomicfile.OS{}).MkdirAll(dir, 0o700); err != nil {
+	if err := fsys.MkdirAll(dir, 0o700); err != nil {
 		return fail(err)
 	}
-	if _, err := atomicfile.Clean(atomicfile.OS{}, dir); err != nil {
+	if _, err := atomicfile.Clean(fsys, dir); err != nil {
 		return fail(err)
 	}
-	p, err := Open(dir)
+	p, err := open(fsys, dir)
 	if err == nil && p.id != id {
 		return fail(fmt.Errorf("%w: %s", ErrOther, p.id))
 	}
 	if err == nil || !errors.Is(err, ErrNone) {
 		return p, err
 	}
-	p = &Party{dir: dir, id: id}
-	if p.signer, err = p.signingKey(fileSigning); err != nil {
+	p = &Party{fsys: fsys, dir: dir, id: id}
+	var k keys
+	if k.signing, err = p.signingKey(fileSigning); err != nil {
 		return fail(err)
 	}
 	if p.agrees() {
-		key, err := p.signingKey(fileAgreement)
-		if err != nil {
-			return fail(err)
-		}
-		if p.agreement, err = key.ECDH(); err != nil {
+		if k.agreement, err = p.signingKey(fileAgreement); err != nil {
 			return fail(err)
 		}
 	}
-	if p.request, err = identity.NewCSR(p.signer, id, identity.CSROptions{}); err != nil {
+	if err := p.use(k); err != nil {
 		return fail(err)
 	}
 	if err := p.write(fileRequest, encode(block{typeRequest, p.request}), 0o644); err != nil {
@@ -106,9 +115,11 @@ func Create(dir string, id identity.ID) (*Party, error) {
 }
 
 // Open reads the party in dir. Errors: those of this package, and of the operating system.
-func Open(dir string) (*Party, error) {
+func Open(dir string) (*Party, error) { return open(atomicfile.OS{}, dir) }
+
+func open(fsys atomicfile.FS, dir string) (*Party, error) {
 	fail := func(err error) (*Party, error) { return nil, fmt.Errorf("open party in %s: %w", dir, err) }
-	p := &Party{dir: dir}
+	p := &Party{fsys: fsys, dir: dir}
 	blocks, err := p.read(fileRequest)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fail(ErrNone)
@@ -125,25 +136,16 @@ func Open(dir string) (*Party, error) {
 		return fail(fmt.Errorf("%s: %w: %w", fileRequest, ErrFile, err))
 	}
 	p.id = csr.ID
-	if p.signer, err = p.readKey(fileSigning); err != nil {
+	if blocks, err = p.read(fileRoots); err == nil {
+		p.roots, err = certificates(p.path(fileRoots), blocks)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fail(err)
 	}
-	if !csr.PublicKey.Equal(p.signer.Public()) {
-		return fail(fmt.Errorf("%s and %s: %w: they are of different keys", fileRequest, fileSigning, ErrFile))
-	}
-	if p.agrees() {
-		key, err := p.readKey(fileAgreement)
-		if err != nil {
-			return fail(err)
-		}
-		if p.agreement, err = key.ECDH(); err != nil {
-			return fail(fmt.Errorf("%s: %w: %w", fileAgreement, ErrFile, err))
-		}
-	}
-	if p.roots, err = ReadCertificates(p.path(fileRoots)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := p.readCredentials(); err != nil {
 		return fail(err)
 	}
-	if err := p.readCredential(); err != nil {
+	if err := p.readPairs(csr.PublicKey); err != nil {
 		return fail(err)
 	}
 	return p, nil
@@ -194,7 +196,7 @@ func (p *Party) Credential() (identity.Credential, error) {
 	if len(p.cred.Chain) == 0 {
 		return identity.Credential{}, fmt.Errorf("%s: %w", p.path(fileCredential), ErrNotCertified)
 	}
-	if err := p.check(p.cred, p.roots); err != nil {
+	if err := p.check(p.cred, p.keys, p.roots); err != nil {
 		return identity.Credential{}, fmt.Errorf("%s: %w", p.path(fileCredential), err)
 	}
 	return p.cred, nil
@@ -261,7 +263,8 @@ func (p *Party) Admission() ([]byte, error) {
 	return b, err
 }
 
-func (p *Party) check(c identity.Credential, roots []*x509.Certificate) error {
+// check verifies that c is this party's, with the keys k.
+func (p *Party) check(c identity.Credential, k keys, roots []*x509.Certificate) error {
 	v, err := identity.NewVerifier(identity.VerifierConfig{Roots: roots})
 	if err != nil {
 		return err
@@ -273,10 +276,13 @@ func (p *Party) check(c identity.Credential, roots []*x509.Certificate) error {
 	if got.ID() != p.id {
 		return fmt.Errorf("%w: it is for %s, this is %s", ErrForeign, got.ID(), p.id)
 	}
-	if !got.SigningKey().Equal(p.signer.Public()) {
+	if !got.SigningKey().Equal(k.signing.Public()) {
 		return fmt.Errorf("%w: it is for another key", ErrForeign)
 	}
-	if p.agreement != nil && !p.agreement.PublicKey().Equal(got.Agreement()) {
+	if k.agreement == nil {
+		return nil
+	}
+	if agreement, err := k.agreement.PublicKey.ECDH(); err != nil || !agreement.Equal(got.Agreement()) {
 		return fmt.Errorf("%w: it endorses another agreement key", ErrForeign)
 	}
 	return nil
@@ -285,7 +291,7 @@ func (p *Party) check(c identity.Credential, roots []*x509.Certificate) error {
 func (p *Party) path(name string) string { return filepath.Join(p.dir, name) }
 
 func (p *Party) write(name string, b []byte, perm os.FileMode) error {
-	return atomicfile.Write(p.path(name), b, perm)
+	return atomicfile.WriteFS(p.fsys, p.path(name), b, perm)
 }
 
 // signingKey reads the key, or makes it if the file is missing.
@@ -297,7 +303,31 @@ func (p *Party) signingKey(name string) (*ecdsa.PrivateKey, error) {
 	if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 		return nil, err
 	}
-	return key, WriteKey(p.path(name), key)
+	return key, p.writeKeys(name, key)
 }
 
-func (p *Party) readKey(name string) (*ecdsa.PrivateKey, error) { return ReadKey(p.path(name)) }
+func (p *Party) readKey(name string) (*ecdsa.PrivateKey, error) {
+	all, err := p.readKeys(name)
+	if err != nil {
+		return nil, err
+	}
+	if len(all) != 1 {
+		return nil, fmt.Errorf("%s: %w: %d keys, want one", p.path(name), ErrFile, len(all))
+	}
+	return all[0], nil
+}
+
+func (p *Party) readKeys(name string) ([]*ecdsa.PrivateKey, error) {
+	if _, ok := p.fsys.(atomicfile.OS); ok {
+		if err := private(p.path(name)); err != nil {
+			return nil, err
+		}
+	}
+	return readKeys(p.fsys, p.path(name))
+}
+
+func (p *Party) writeKeys(name string, all ...*ecdsa.PrivateKey) error {
+	return writeKeys(p.fsys, p.path(name), all...)
+}
+
+func (p *Party) read(name string) ([]block, error) { return readPEMOn(p.fsys, p.path(name)) }

@@ -2,7 +2,9 @@ package control
 
 import (
 	"crypto"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/semio-iot/semio/e2e"
 	"github.com/semio-iot/semio/identity"
@@ -19,6 +21,9 @@ type Admission struct {
 	Platform        identity.Credential
 	Topics          Topics
 }
+
+// ErrOtherCertificate reports an admission of the same peer under another certificate: from before or after a renewal.
+var ErrOtherCertificate = errors.New("control: bundle admits another certificate of this peer")
 
 // Sign makes the signed bundle with the platform's signing key.
 func (a Admission) Sign(platform crypto.Signer) ([]byte, error) {
@@ -39,17 +44,41 @@ func (a Admission) Sign(platform crypto.Signer) ([]byte, error) {
 	return marshalSigned(body, sig)
 }
 
+// AdmissionBinding returns the binding of an admission that nobody has verified.
+func AdmissionBinding(b []byte) (binding e2e.BindingID, err error) {
+	body, _, err := parseSigned(b, "admission")
+	if err != nil {
+		return binding, err
+	}
+	p := parse(body, MaxMessage)
+	p.id(false)
+	p.array(make([]byte, 32))
+	binding = p.binding()
+	if p.bad {
+		return binding, malformed("admission")
+	}
+	return binding, nil
+}
+
 // OpenAdmission parses b, verifies the platform's credential and its signature, and that the bundle admits self with this
 // certificate.
 func OpenAdmission(b []byte, v *identity.Verifier, self *identity.Verified) (a Admission, platform *identity.Verified, err error) {
 	return openAdmission(b, v.Verify, self)
 }
 
-// ReopenAdmission is OpenAdmission for the one that was opened and kept: the platform's certificate may be over since. A client then takes
-// nothing from the platform but another admission.
+// ReopenAdmission is OpenAdmission for the one that was opened and kept: the platform's certificate may be over or revoked since. A client then
+// takes nothing from the platform but another admission, by which it comes back.
 func ReopenAdmission(b []byte, v *identity.Verifier, self *identity.Verified) (a Admission, platform *identity.Verified, err error) {
-	return openAdmission(b, v.VerifyLapsed, self)
+	// Without revocation lists: who changed its keys because they were stolen has the old certificate revoked.
+	known, err := identity.NewVerifier(identity.VerifierConfig{Roots: v.Roots(), Now: func() time.Time { return endOfTime }})
+	if err != nil {
+		return a, nil, fmt.Errorf("open admission: %w", err)
+	}
+	return openAdmission(b, known.VerifyLapsed, self)
 }
+
+// endOfTime is when every certificate has begun: a device without a clock may be behind.
+var endOfTime = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 
 func openAdmission(b []byte, verify func(identity.Credential, identity.Role) (*identity.Verified, error), self *identity.Verified) (
 	a Admission, platform *identity.Verified, err error) {
@@ -78,8 +107,11 @@ func openAdmission(b []byte, verify func(identity.Credential, identity.Role) (*i
 	if err := identity.VerifySignature(platform.SigningKey(), identity.ContextAdmission, body, sig); err != nil {
 		return fail(err)
 	}
-	if a.Peer != self.ID() || a.CertificateHash != self.CertificateHash() {
-		return fail(fmt.Errorf("%w: bundle admits %s, or another certificate of that name; this is %s", ErrForeign, a.Peer, self.ID()))
+	if a.Peer != self.ID() {
+		return fail(fmt.Errorf("%w: bundle admits %s, this is %s", ErrForeign, a.Peer, self.ID()))
+	}
+	if a.CertificateHash != self.CertificateHash() {
+		return fail(fmt.Errorf("%w: %w", ErrForeign, ErrOtherCertificate))
 	}
 	return a, platform, nil
 }

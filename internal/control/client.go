@@ -250,6 +250,16 @@ func (c *Client) Run(ctx context.Context) error {
 			continue
 		}
 		acks = acks[len(sent):]
+		c.takeCRL(reply)
+		if err := c.platformLapsed(); err != nil {
+			c.log.Error("platform's certificate is not good any more: nothing is believed but its next one", "platform", c.side.Platform.ID(), "err", err)
+			turned := c.readmit(reply, &acks)
+			c.putBack(req, syncs, turned)
+			if !turned && req != nil && !c.pause(ctx, distrustPause) {
+				return nil
+			}
+			continue
+		}
 		if req != nil && reply.Result != nil && reply.Result.Request == req.req.ID {
 			req.result <- *reply.Result
 		}
@@ -327,10 +337,16 @@ func (c *Client) next() (*pendingRequest, []chan struct{}, time.Duration, bool) 
 
 const idle = time.Hour
 
+// distrustPause is between requests to a platform whose answer cannot be believed.
+const distrustPause = 30 * time.Second
+
 // giveBack asks for another exchange with what the last one did not finish.
-func (c *Client) giveBack(req *pendingRequest, syncs []chan struct{}) {
+func (c *Client) giveBack(req *pendingRequest, syncs []chan struct{}) { c.putBack(req, syncs, true) }
+
+// putBack leaves what an exchange did not finish to the next one, which is to come at once or in its time.
+func (c *Client) putBack(req *pendingRequest, syncs []chan struct{}, now bool) {
 	c.update(func() {
-		c.poll = true
+		c.poll = c.poll || now
 		c.syncs = append(syncs, c.syncs...)
 		if req != nil {
 			c.requests = append([]*pendingRequest{req}, c.requests...)
@@ -468,29 +484,9 @@ func (c *Client) awaitReply(ctx context.Context, x *e2e.Exchange, timeout *time.
 	}
 }
 
-// settle takes what a reply brings: time, revocation list, orders, credentials. It adds the acknowledgements of the orders. stuck tells
+// settle takes what a reply brings besides a revocation list: time, orders, credentials. It adds the acknowledgements of the orders. stuck tells
 // that an order could not be applied now.
 func (c *Client) settle(ctx context.Context, r Reply, acks *[][]byte) (more, stuck bool) {
-	if len(r.CRL) > 0 {
-		if err := c.cfg.Verifier.AddCRL(r.CRL); err != nil {
-			c.log.Warn("revocation list of the platform", "err", err)
-			c.refuseCRL(r.CRLNumber)
-		} else {
-			c.unkept = c.cfg.KeepCRL != nil
-		}
-	}
-	if c.unkept {
-		err := c.cfg.KeepCRL()
-		if c.unkept = err != nil; err != nil {
-			c.log.Error("revocation lists not kept, will be tried again", "err", err)
-		}
-	}
-	if why := c.platformLapsed(); why != nil {
-		// Whoever has its key by now may be somebody else. An admission proves itself.
-		c.log.Error("nothing of the platform's reply is taken but a new admission", "platform", c.side.Platform.ID(), "err", why)
-		c.admitted(r, acks)
-		return false, false
-	}
 	if c.cfg.Time != nil {
 		c.cfg.Time(r.Time)
 	}
@@ -508,17 +504,22 @@ func (c *Client) settle(ctx context.Context, r Reply, acks *[][]byte) (more, stu
 	if len(r.Chain) > 0 && c.cfg.TakeChain != nil {
 		c.cfg.TakeChain(r.Chain)
 	}
-	c.admitted(r, acks)
+	c.readmit(r, acks)
 	return r.More, false
 }
 
-// admitted goes on with another side, if the reply brings a new admission. What the old key acknowledged would not be understood under a new
-// one: those orders come again.
-func (c *Client) admitted(r Reply, acks *[][]byte) {
+// readmit takes a new admission, and reports whether another side is gone on with.
+func (c *Client) readmit(r Reply, acks *[][]byte) bool {
 	if len(r.Admission) == 0 || c.cfg.TakeAdmission == nil {
-		return
+		return false
 	}
 	next := c.cfg.TakeAdmission(r.Admission)
+	c.turn(next, acks)
+	return next != nil
+}
+
+// turn goes on with another side. What the old key acknowledged would not be understood under a new one: those orders come again.
+func (c *Client) turn(next *Side, acks *[][]byte) {
 	if next == nil {
 		return
 	}
@@ -586,4 +587,23 @@ func (c *Client) platformLapsed() error {
 		return fmt.Errorf("%w: its certificate ended %s", identity.ErrExpired, end.UTC().Format(time.RFC3339))
 	}
 	return c.cfg.Verifier.CheckRevocation(c.side.Platform.Credential())
+}
+
+// takeCRL takes the list of a reply, if there is one, and sees to it that what the verifier has is kept.
+func (c *Client) takeCRL(r Reply) {
+	if len(r.CRL) > 0 {
+		if err := c.cfg.Verifier.AddCRL(r.CRL); err != nil {
+			c.log.Warn("revocation list of the platform", "err", err)
+			c.refuseCRL(r.CRLNumber)
+		} else {
+			c.unkept = c.cfg.KeepCRL != nil
+		}
+	}
+	if !c.unkept {
+		return
+	}
+	err := c.cfg.KeepCRL()
+	if c.unkept = err != nil; err != nil {
+		c.log.Error("revocation lists not kept, will be tried again", "err", err)
+	}
 }

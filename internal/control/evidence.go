@@ -13,16 +13,22 @@ var ErrEvidence = errors.New("control: order lacks evidence")
 
 // Evidence is why something may be destroyed, signed by others than the platform: a disconnect request of the application
 // whose connection ends, or a revocation list of the certificate authority. Exactly one is set. Encoding, behind the version:
-// LP24 signed request or empty ‖ LP24 revocation list or empty.
+// LP24 signed request or empty ‖ LP24 credential or empty ‖ LP24 revocation list or empty.
 type Evidence struct {
 	Request *SignedRequest
-	CRL     []byte // DER
+	// Application is the credential that Request was signed under. A device that was away while the application changed its keys knows
+	// the one before.
+	Application identity.Credential
+	CRL         []byte // DER
 }
 
 // Marshal encodes the evidence.
 func (e Evidence) Marshal() ([]byte, error) {
 	if (e.Request == nil) == (len(e.CRL) == 0) {
 		return nil, errors.New("control: evidence is either a request or a revocation list")
+	}
+	if e.Request == nil && len(e.Application.Chain) > 0 {
+		return nil, errors.New("control: a revocation list is no application's")
 	}
 	b := build()
 	var req []byte
@@ -33,6 +39,7 @@ func (e Evidence) Marshal() ([]byte, error) {
 		}
 	}
 	b.lp24(req)
+	b.credential(e.Application)
 	b.lp24(e.CRL)
 	return b.Bytes()
 }
@@ -40,14 +47,14 @@ func (e Evidence) Marshal() ([]byte, error) {
 // ParseEvidence parses what Marshal made. It verifies nothing; see Permits.
 func ParseEvidence(b []byte) (Evidence, error) {
 	p := parse(b, MaxMessage)
-	req, crl := p.lp24(), p.lp24()
+	req, app, crl := p.lp24(), p.credential(true), p.lp24()
 	if err := p.done("evidence"); err != nil {
 		return Evidence{}, err
 	}
-	if (req == nil) == (crl == nil) {
+	if (req == nil) == (crl == nil) || req == nil && len(app.Chain) > 0 {
 		return Evidence{}, malformed("evidence")
 	}
-	e := Evidence{CRL: crl}
+	e := Evidence{Application: app, CRL: crl}
 	if req == nil {
 		return e, nil
 	}
@@ -75,7 +82,7 @@ func (e Evidence) Permits(o Order, v *identity.Verifier, p Parties) error {
 		if r.Op != OpDisconnect || r.Device != o.Device || r.Binding != o.Binding {
 			return fmt.Errorf("%w: request %s is for another connection", ErrEvidence, r.ID)
 		}
-		if err := e.Request.Verify(p.Application); err != nil {
+		if err := e.signed(v, p.Application); err != nil {
 			return fmt.Errorf("%w: %w", ErrEvidence, err)
 		}
 		return nil
@@ -89,4 +96,18 @@ func (e Evidence) Permits(o Order, v *identity.Verifier, p Parties) error {
 		return fmt.Errorf("%w: the revocation list does not name the certificate", ErrEvidence)
 	}
 	return fmt.Errorf("%w: %s of %s", ErrEvidence, o.Op, o.Device)
+}
+
+// signed verifies the request's signature: by the application as it is known, or by what it became after that, which the authority says. An earlier
+// key is good for nothing: it may have been replaced because somebody else has it.
+func (e Evidence) signed(v *identity.Verifier, known *identity.Verified) error {
+	err := e.Request.Verify(known)
+	if err == nil || len(e.Application.Chain) == 0 {
+		return err
+	}
+	app, verr := v.VerifyLapsed(e.Application, identity.RoleApplication)
+	if verr != nil || app.ID() != known.ID() || app.Generation() <= known.Generation() {
+		return err
+	}
+	return e.Request.Verify(app)
 }

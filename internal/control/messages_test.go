@@ -33,13 +33,18 @@ func newCast(t testing.TB) *cast {
 }
 
 func (c *cast) request(t testing.TB, op control.Op) control.SignedRequest {
+	return c.signed(t, op, c.app)
+}
+
+// signed is request by the application with some keys.
+func (c *cast) signed(t testing.TB, op control.Op, by controltest.Party) control.SignedRequest {
 	a, _ := c.app.Verified.ID().App()
 	d, _ := c.device.Verified.ID().Device()
 	r := control.Request{ID: control.NewRequestID(), Op: op, App: a, Device: d, Revision: 7}
 	if op == control.OpDisconnect {
 		r.Binding = c.binding
 	}
-	s, err := r.Sign([32]byte{1, 2, 3}, c.app.Signer, c.other.Signer) // any key will do for the claim
+	s, err := r.Sign([32]byte{1, 2, 3}, by.Signer, c.other.Signer) // any key will do for the claim
 	require.NoError(t, err)
 	return s
 }
@@ -263,7 +268,13 @@ func TestEvidence(t *testing.T) {
 	stranger := c.Party(t, "D-STRANGER")
 	strangers := names(stranger)
 	devices := names(c.device)
-	apps := names(c.app) // names the device too
+	// The application with other keys, of a later generation, and of the same one.
+	later := c.Rekeyed(t, c.app, 1)
+	same := c.Rekeyed(t, later, 0)
+	_, err = c.Authority.RevokeCertificate(c.app.Verified.Certificate()) // and only the first one
+	require.NoError(t, err)
+	apps, err := c.Authority.CRL() // names the device too
+	require.NoError(t, err)
 
 	forged := disconnect
 	forged.Signature = connect.Signature
@@ -273,6 +284,9 @@ func TestEvidence(t *testing.T) {
 	otherBinding := c.order(control.OrderRemove)
 	otherBinding.Binding = e2e.NewBindingID()
 
+	byLater, bySame := c.signed(t, control.OpDisconnect, later), c.signed(t, control.OpDisconnect, same)
+	laterParties := control.Parties{Device: c.device.Credential, Application: later.Verified}
+
 	for _, k := range []struct {
 		name string
 		e    control.Evidence
@@ -280,6 +294,12 @@ func TestEvidence(t *testing.T) {
 		p    control.Parties
 		ok   bool
 	}{
+		{"remove by what the application became", control.Evidence{Request: &byLater, Application: later.Credential}, c.order(control.OrderRemove), parties, true},
+		{"remove by the application, which is known", control.Evidence{Request: &disconnect, Application: c.app.Credential}, c.order(control.OrderRemove), parties, true},
+		{"remove by another key without credential", control.Evidence{Request: &byLater}, c.order(control.OrderRemove), parties, false},
+		{"remove by another key of the same generation", control.Evidence{Request: &bySame, Application: same.Credential}, c.order(control.OrderRemove), parties, false},
+		{"remove by a replaced key", control.Evidence{Request: &disconnect, Application: c.app.Credential}, c.order(control.OrderRemove), laterParties, false},
+		{"remove by another application's credential", control.Evidence{Request: &byLater, Application: c.other.Credential}, c.order(control.OrderRemove), parties, false},
 		{"remove by the application's request", control.Evidence{Request: &disconnect}, c.order(control.OrderRemove), parties, true},
 		{"remove by revocation of the device", control.Evidence{CRL: devices}, c.order(control.OrderRemove), parties, true},
 		{"remove by revocation of the application", control.Evidence{CRL: apps}, c.order(control.OrderRemove), control.Parties{Device: stranger.Credential, Application: c.app.Verified}, true},

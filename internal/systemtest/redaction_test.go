@@ -144,6 +144,7 @@ func TestNothingShows(t *testing.T) {
 		"devicegw.Config": devicegw.Config{Root: vault, NVM: flash}, "devicegw.Gateway": device.Gateway, "devicegw.Production": production,
 		"e2e.Config":      e2e.Config{Self: self, Key: app.Key, Remote: otherSelf, PSK: psk},
 		"platform.Config": platformConfig, "platform.Service": service,
+		"identity.Holder":     identity.Holder{Credential: app.Credential, Signer: app.Signer, Key: app.Key},
 		"identity.AuthConfig": auth, "identity.Challenger": challenger, "identity.Answerer": answerer,
 		"identity.Sticker": device.Sticker, "identity.ClaimCode": device.Sticker.Claim, "identity.PSK": psk,
 		"identity/ca.Config": caConfig, "identity/ca.Authority": authority, "identity/ca/cahttp.Config": cahttp.Config{Authority: authority},
@@ -153,7 +154,7 @@ func TestNothingShows(t *testing.T) {
 	}
 	for name, v := range holders {
 		t.Run(name, func(t *testing.T) {
-			if strings.HasSuffix(name, "Config") {
+			if strings.HasSuffix(name, "Config") || name == "identity.Holder" {
 				secrettest.HidesItself(t, v, secrets...)
 			} else {
 				secrettest.Hides(t, v, secrets...)

@@ -1,11 +1,14 @@
-// Package partycmd has the commands by which a program without a chip gets its identity: init, install, show. The platform, the
-// application and the factory have them alike, over package identity/party:
+// Package partycmd has the commands by which a program without a chip gets its identity and keeps it: init, install, show, renew, rekey,
+// forget. The platform, the application and the factory have them alike, over package identity/party:
 //
 //	application init -party water -id A-WATER                        makes keys and water/request.pem
 //	ca issue -in water/request.pem -out chain.pem                    at the authority, which hands out its root.pem too
 //	application install -party water -chain chain.pem -roots root.pem
 //	platform admit -in water/credential.pem -out admission.pem       at the platform's operator, applications only
 //	application install -party water -admission admission.pem
+//	application renew -party water -ca https://CA:8444               another certificate for the same keys, also after the end of the first
+//	application rekey -party water -ca https://CA:8444               other keys, for which the present ones vouch
+//	application forget -party water                                  once everybody has heard of them
 //
 // Add [Commands] to the program's own, and read the folder with [Flag] and [Open].
 package partycmd
@@ -48,12 +51,15 @@ func Open(dir string, roles ...identity.Role) (*party.Party, error) {
 	return nil, fmt.Errorf("party in %s is %s, want %s: name another folder with -party", dir, p.ID(), strings.Join(want, " or "))
 }
 
-// Commands returns init, install and show for parties of the roles.
+// Commands returns init, install, show, renew, rekey and forget for parties of the roles.
 func Commands(roles ...identity.Role) []cli.Command {
 	return []cli.Command{
 		{Name: "init", About: "make keys and a certificate request in a new folder", Setup: initialise(roles)},
 		{Name: "install", About: "put into the folder what authority and platform have answered", Setup: install(roles)},
 		{Name: "show", About: "tell who the party is and what it still lacks", Setup: show(roles)},
+		{Name: "renew", About: "get the next certificate for the same keys, also when the present one is over", Setup: renew(roles)},
+		{Name: "rekey", About: "make other keys and get a certificate for them", Setup: rekey(roles)},
+		{Name: "forget", About: "delete the keys of before, once everybody has heard of the present ones", Setup: forget(roles)},
 	}
 }
 
@@ -170,6 +176,10 @@ func show(roles []identity.Role) func(*cli.Flags) cli.Action {
 			} else {
 				state["certificate"] = err.Error()
 				lines = append(lines, "certified  no: "+cli.Explain(err).Error())
+			}
+			if n := len(p.Previous()); n > 0 {
+				state["previous"] = n
+				lines = append(lines, fmt.Sprintf("earlier    %d credentials, for those who have not heard of the newest; forget deletes them", n))
 			}
 			if p.ID().Role() == identity.RoleApplication {
 				_, err := p.Admission()

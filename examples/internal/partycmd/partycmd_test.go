@@ -97,3 +97,44 @@ func TestWrongInput(t *testing.T) {
 		})
 	}
 }
+
+// A folder is renewed, also long after its certificate has ended, and gets other keys, over the network and by files.
+func TestRenewAndRekey(t *testing.T) {
+	a := clitest.NewAuthority(t, -400*24*time.Hour)
+	dir := a.Unchecked("A-WATER").Dir()
+	require.Contains(t, clitest.OK(t, application, "show", "-party", dir), "certified  no: ")
+	a.SetSkew(0)
+	require.Contains(t, clitest.OK(t, application, "renew", "-party", dir, "-ca", a.URL), "A-WATER: certified until ")
+	shown := clitest.OK(t, application, "show", "-party", dir)
+	require.Contains(t, shown, "certified  until ")
+	require.Contains(t, shown, "earlier    1 credentials")
+	require.Contains(t, clitest.OK(t, application, "renew", "-party", dir, "-ca", a.URL, "-json"), `"previous":1`, "the same again is the same")
+
+	before, err := party.Open(dir)
+	require.NoError(t, err)
+	require.Contains(t, clitest.OK(t, application, "rekey", "-party", dir, "-ca", a.URL, "-json"), `"previous":2`)
+	after, err := party.Open(dir)
+	require.NoError(t, err)
+	require.NotEqual(t, before.Signer(), after.Signer())
+
+	file := filepath.Join(t.TempDir(), "rekey.pem")
+	clitest.OK(t, application, "rekey", "-party", dir, "-out", file)
+	request, err := party.ReadRekey(file)
+	require.NoError(t, err)
+	chain, err := a.Rekey(request)
+	require.NoError(t, err)
+	answer := filepath.Join(t.TempDir(), "chain.pem")
+	require.NoError(t, os.WriteFile(answer, party.EncodeCertificates(chain...), 0o600))
+	clitest.OK(t, application, "install", "-party", dir, "-chain", answer)
+	require.Contains(t, clitest.OK(t, application, "forget", "-party", dir), "3 earlier credentials are forgotten")
+	require.NotContains(t, clitest.OK(t, application, "show", "-party", dir), "earlier")
+
+	require.Equal(t, cli.ExitUsage, clitest.Run(t, application, "rekey", "-party", dir).Code)
+	empty := filepath.Join(t.TempDir(), "new")
+	clitest.OK(t, application, "init", "-party", empty, "-id", "A-NEW")
+	require.Contains(t, clitest.Fails(t, application, "renew", "-party", empty, "-ca", a.URL), "no certificate yet")
+	require.Contains(t, clitest.Fails(t, application, "rekey", "-party", empty, "-ca", a.URL), "no certificate yet")
+	_, err = a.Revoke(after.ID())
+	require.NoError(t, err)
+	require.Contains(t, clitest.Fails(t, application, "rekey", "-party", dir, "-ca", a.URL), "revoked")
+}

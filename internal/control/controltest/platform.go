@@ -50,7 +50,8 @@ type peer struct {
 	verified *identity.Verified
 	binding  e2e.BindingID
 	e2e      *e2e.Peer
-	next     *peer // under the credential that was accepted and not used yet; its identity and keys alone count
+	next     *peer   // under the credential that was accepted and not used yet; its identity and keys alone count
+	before   []*peer // under what the platform was before; the keys alone count
 	window   e2e.EpochWindow
 	digest   [32]byte
 	resp     []byte
@@ -77,6 +78,33 @@ func (p *Platform) peer(v *identity.Verified, binding e2e.BindingID) *peer {
 	s, err := e2e.NewPeer(e2e.Config{Self: p.Verified, Key: p.Key, Remote: v, Binding: binding, Epochs: noEpochs{}})
 	require.NoError(p.t, err)
 	return &peer{verified: v, binding: binding, e2e: s, orders: map[uint64][]byte{}}
+}
+
+// PassOn sets PeerCredential while the platform answers.
+func (p *Platform) PassOn(v *identity.Verified) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.PeerCredential = v
+}
+
+// Renew makes the platform another party of its name. Who knows what it was is understood, and admitted anew.
+func (p *Platform) Renew(next Party) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	before := p.Verified
+	p.Party = next
+	for _, from := range p.peers {
+		for n, b := range from.orders {
+			o, err := control.OpenOrder(b, before)
+			require.NoError(p.t, err)
+			from.orders[n], err = o.Sign(p.Signer)
+			require.NoError(p.t, err)
+		}
+	}
+	for _, from := range p.peers {
+		from.before = append(from.before, &peer{e2e: from.e2e})
+		from.e2e = p.peer(from.verified, from.binding).e2e
+	}
 }
 
 func (p *Platform) admission(v *identity.Verified, binding e2e.BindingID) []byte {
@@ -115,16 +143,24 @@ func (p *Platform) Peer(id identity.ID) *identity.Verified {
 	return p.peers[id].verified
 }
 
-// open opens an INIT under the credential of a peer, or the one that follows it, which is used from then on.
-func (from *peer) open(init []byte) (*e2e.Request, error) {
-	req, err := from.e2e.OpenRequest(init)
-	if err == nil || from.next == nil {
-		return req, err
+// open opens an INIT under the credential of a peer, or the one that follows it, which is used from then on. outdated says that it is for
+// what the platform was before.
+func (from *peer) open(init []byte) (req *e2e.Request, outdated bool, err error) {
+	if req, err = from.e2e.OpenRequest(init); err == nil {
+		return req, false, nil
 	}
-	if req, err = from.next.e2e.OpenRequest(init); err == nil {
-		from.verified, from.e2e, from.next = from.next.verified, from.next.e2e, nil
+	if from.next != nil {
+		if req, err = from.next.e2e.OpenRequest(init); err == nil {
+			from.verified, from.e2e, from.next, from.before = from.next.verified, from.next.e2e, nil, nil
+			return req, false, nil
+		}
 	}
-	return req, err
+	for _, b := range from.before {
+		if req, err = b.e2e.OpenRequest(init); err == nil {
+			return req, true, nil
+		}
+	}
+	return nil, false, err
 }
 
 // Acks are the acknowledgements that came, in their order.
@@ -178,7 +214,7 @@ func (p *Platform) Answer(id identity.ID, init []byte) []byte {
 		return nil
 	}
 	p.mu.Lock()
-	req, err := from.open(init)
+	req, outdated, err := from.open(init)
 	p.mu.Unlock()
 	if err != nil {
 		return nil
@@ -233,6 +269,9 @@ func (p *Platform) Answer(id identity.ID, init []byte) []byte {
 		from.next = p.peer(v, from.binding)
 		reply.Admission = p.admission(v, from.binding)
 	}
+	if outdated && reply.Admission == nil {
+		reply.Admission = p.admission(from.verified, from.binding)
+	}
 	if v := p.PeerCredential; v != nil && m.PeerGeneration < v.Generation() && id.Role() == identity.RoleDevice {
 		reply.PeerCredential = v.Credential()
 	}
@@ -240,6 +279,9 @@ func (p *Platform) Answer(id identity.ID, init []byte) []byte {
 		reply.CRL, reply.CRLNumber, reply.More = newer[0].Bundle, newer[0].CRLNumber, len(newer) > 1
 	}
 	for _, n := range slices.Sorted(maps.Keys(from.orders)) {
+		if outdated {
+			break // they wait until the peer knows who signs them
+		}
 		reply.Orders = append(reply.Orders, from.orders[n])
 	}
 	body, err := reply.Marshal()

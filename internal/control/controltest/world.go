@@ -68,6 +68,25 @@ func (w *World) Renewed(t testing.TB, p Party) Party {
 	return next
 }
 
+// Rekeyed certifies a party with other keys, of a generation.
+func (w *World) Rekeyed(t testing.TB, p Party, generation uint32) Party {
+	key, err := ecdh.P256().GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	next := Party{Signer: signingKey(t), Key: key}
+	csr, err := identity.NewCSR(next.Signer, p.Verified.ID(), identity.CSROptions{})
+	require.NoError(t, err)
+	request, err := identity.NewRekey(p.Signer, csr)
+	require.NoError(t, err)
+	_, err = w.Authority.Rekey(request)
+	require.NoError(t, err)
+	return w.certify(t, next, p.Verified.ID(), generation)
+}
+
+// Holder is the party as it configures a gateway or platform as what it was before.
+func (p Party) Holder() identity.Holder {
+	return identity.Holder{Credential: p.Credential, Signer: p.Signer, Key: p.Key}
+}
+
 func (w *World) certify(t testing.TB, p Party, id identity.ID, generation uint32) Party {
 	csr, err := identity.NewCSR(p.Signer, id, identity.CSROptions{})
 	require.NoError(t, err)
