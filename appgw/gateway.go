@@ -136,8 +136,8 @@ func (g *Gateway) loadCRLs(ctx context.Context) error {
 	})
 }
 
-// keepCRL is control.ClientConfig.KeepCRL: the verifier has taken the list.
-func (g *Gateway) keepCRL([]byte) error {
+// keepCRL is control.ClientConfig.KeepCRL: the verifier has taken a list.
+func (g *Gateway) keepCRL() error {
 	g.dropRevoked()
 	return g.memory.update(context.Background(), func(tx Tx) error {
 		for i, crl := range g.verifier.CRLs() {

@@ -85,7 +85,7 @@ func TakeCRL(g *Gateway, der []byte) error {
 	if err := g.verifier.AddCRL(der); err != nil {
 		return err
 	}
-	return g.keepCRL(der)
+	return g.keepCRL()
 }
 
 // What a renewal needs, as the control client calls it.

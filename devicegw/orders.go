@@ -194,28 +194,37 @@ func (g *Gateway) recall(c identity.Credential) (*identity.Verified, error) {
 	return v.Verify(c, identity.RoleApplication)
 }
 
-// keepCRL is control.ClientConfig.KeepCRL: the verifier has taken the list.
-func (g *Gateway) keepCRL([]byte) error {
+// keepCRL is control.ClientConfig.KeepCRL: the verifier has taken a list. What it says holds at once, whether the memory takes it or not; what could
+// not be written is tried again.
+func (g *Gateway) keepCRL() error {
 	g.changes.Lock()
 	defer g.changes.Unlock()
+	g.suspendRevoked()
+	if g.due() {
+		g.client.Ask() // the list may be the reason
+	}
+	var failed error
 	for i, list := range g.verifier.CRLs() {
 		hash := sha256.Sum256(list)
 		if g.revoked[i] == hash {
 			continue
 		}
 		if err := save(context.Background(), g.nvm, revokedName(i), noBinding, listRecord(list)); err != nil {
-			return fmt.Errorf("keep revocation list: %w", err)
+			failed = errors.Join(failed, fmt.Errorf("keep revocation list: %w", err))
+			continue
 		}
 		g.revoked[i] = hash
 	}
-	if g.due() {
-		g.client.Ask() // the list may be the reason
-	}
+	return failed
+}
+
+// suspendRevoked stops the connection if the application is not to be trusted any more. The caller holds changes.
+func (g *Gateway) suspendRevoked() {
 	g.mu.Lock()
 	peer, conn := g.state.Peer, g.conn
 	g.mu.Unlock()
 	if peer == nil || conn == nil {
-		return nil
+		return
 	}
 	if _, err := g.verifier.Verify(peer.Credential, identity.RoleApplication); err != nil {
 		err = fmt.Errorf("%w: %w", ErrSuspended, err)
@@ -223,7 +232,6 @@ func (g *Gateway) keepCRL([]byte) error {
 		conn.freeze() // what a handler leaves to be written must not meet the next connection's values
 		g.update(func() { g.conn, g.suspended = nil, err })
 	}
-	return nil
 }
 
 // floorStep is how far the time floor rises between two writes: NVM wears.

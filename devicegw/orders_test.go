@@ -2,6 +2,7 @@ package devicegw_test
 
 import (
 	"errors"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -281,6 +282,57 @@ func TestRevokedApplication(t *testing.T) {
 		b := w.app("A-SECOND")
 		w.give(w.install(b))
 		require.Equal(t, b.id, gw.Status().Application)
+		gw.halt(t)
+	})
+}
+
+// A memory that does not take a list is no reason to go on with whom it names; and the list is written as soon as that can be done.
+func TestRevokedApplicationAndAFailingMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		root := newAuthority(t, "Root")
+		w := newWorldUnder(t, root.issuing(t, "CA of this device"))
+		defer w.serve()()
+		a := w.app("A-FIRST")
+		gw := w.start()
+		w.settle()
+		w.give(w.install(a))
+		take := func(crl []byte) {
+			w.mu.Lock()
+			require.NoError(t, w.lists.AddCRL(crl))
+			w.mu.Unlock()
+			w.give()
+		}
+		failed := 0
+		w.fs.Fail(func(_ int, what string) error {
+			if strings.Contains(what, "revoked-0") {
+				failed++
+				return errors.New("broken")
+			}
+			return nil
+		})
+		take(w.revoke(a.verified.ID()))
+		require.Positive(t, failed)
+		require.ErrorIs(t, gw.Status().Suspended, identity.ErrRevoked)
+		_, err := gw.Send(t.Context(), devicegw.Event{Body: []byte("after")})
+		require.ErrorIs(t, err, devicegw.ErrSuspended)
+
+		// One bad place keeps no other list out.
+		other := root.issuing(t, "Other CA")
+		crl, err := other.Revoke(other.party(t, "A-GONE").verified.ID())
+		require.NoError(t, err)
+		take(crl)
+		gw.halt(t)
+		gw = w.start()
+		require.Len(t, devicegw.CRLNumbers(gw.Gateway), 1, "the other one")
+		w.settle() // the list comes again, and fails again
+		require.ErrorIs(t, gw.Status().Suspended, identity.ErrRevoked)
+
+		w.fs.Fail(nil)
+		w.give()
+		gw.halt(t)
+		gw = w.start()
+		require.Len(t, devicegw.CRLNumbers(gw.Gateway), 2)
+		require.ErrorIs(t, gw.Status().Suspended, identity.ErrRevoked)
 		gw.halt(t)
 	})
 }

@@ -3,7 +3,6 @@ package devicegw
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"time"
@@ -61,17 +60,9 @@ func (g *Gateway) verifyNext(c identity.Credential) (*identity.Verified, error) 
 	return next, nil
 }
 
-// lapsed says whether a credential is over, or its CA revoked. The caller holds one of the mutexes.
+// lapsed says whether a credential is over, or revoked, or a CA without which it leads to no root is. The caller holds one of the mutexes.
 func (g *Gateway) lapsed(v *identity.Verified) bool {
-	if g.verifier.Now().After(v.NotAfter()) {
-		return true
-	}
-	for _, der := range v.Credential().Chain {
-		if cert, err := x509.ParseCertificate(der); err != nil || g.verifier.Revoked(cert) {
-			return true
-		}
-	}
-	return false
+	return g.verifier.Now().After(v.NotAfter()) || g.verifier.CheckRevocation(v.Credential()) != nil
 }
 
 // due says that the device wants another certificate: a third of the validity is left, which is when the authority begins to give one, or

@@ -2,6 +2,8 @@ package devicegw_test
 
 import (
 	"context"
+	"crypto"
+	"crypto/x509"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -278,6 +280,35 @@ func TestRenewalPowerCut(t *testing.T) {
 		require.Equal(t, 1, gw.Status().Queued, "%v", c)
 	}
 	require.Greater(t, n, 60)
+}
+
+// A device that trusts two roots does not mind what the older one says of its way to the newer one: that is no reason to renew, and would be none
+// after a renewal.
+func TestNoRenewalForAWayThatIsNotNeeded(t *testing.T) {
+	for name, renewal := range map[string]bool{"both roots": false, "the older root alone": true} {
+		t.Run(name, func(t *testing.T) {
+			first := ca.Config{Name: "Root", Signer: newSigner(t), Store: new(ca.MemStore)}
+			v := authorityOf(t, first).verifier
+			young, err := ca.RollOver(ca.Config{Name: first.Name, Signer: newSigner(t), Store: first.Store, Earlier: []crypto.Signer{first.Signer}})
+			require.NoError(t, err)
+			if name == "both roots" {
+				v, err = identity.NewVerifier(identity.VerifierConfig{Roots: young.Roots()})
+				require.NoError(t, err)
+			}
+			w := newWorldUnder(t, &authority{young, v})
+			gw, err := devicegw.Open(t.Context(), w.config())
+			require.NoError(t, err)
+			require.Nil(t, devicegw.Request(gw))
+			chain := devicegw.Self(gw).Credential().Chain
+			require.Len(t, chain, 2)
+			cross, err := x509.ParseCertificate(chain[1])
+			require.NoError(t, err)
+			crl, err := young.RevokeCertificate(cross)
+			require.NoError(t, err)
+			require.NoError(t, devicegw.TakeCRL(gw, crl))
+			require.Equal(t, renewal, devicegw.Request(gw) != nil)
+		})
+	}
 }
 
 // Whatever the platform passes on, the device takes what its authority has certified for it and what is newer than what it has.

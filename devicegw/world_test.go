@@ -71,7 +71,7 @@ func (a *authority) issuing(t *testing.T, name string) *authority {
 	return authorityOf(t, cfg)
 }
 
-func (a *authority) roots() []*x509.Certificate { return a.Roots() }
+func (a *authority) roots() []*x509.Certificate { return a.verifier.Roots() }
 
 func newSigner(t *testing.T) crypto.Signer {
 	t.Helper()

@@ -78,6 +78,10 @@ func (v *Verifier) keep(l *revocationList) error {
 	default:
 		v.lists[i] = l
 	}
+	if v.changed != nil {
+		close(v.changed)
+		v.changed = nil
+	}
 	if v.floor != nil {
 		v.floor.Advance(l.thisDate)
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"time"
 )
 
 // VerifyChain returns the name of a TLS client from its certificates, leaf first: the profile of the role, validity,
@@ -16,19 +17,42 @@ func (v *Verifier) VerifyChain(chain []*x509.Certificate) (ID, error) {
 
 // VerifyClient is [Verifier.VerifyChain] that returns the instance too, "" where the certificate names none.
 func (v *Verifier) VerifyClient(chain []*x509.Certificate) (id ID, instance string, err error) {
-	if err := tlsChain(chain); err != nil {
-		return ID{}, "", fmt.Errorf("verify client: %w", err)
+	id, instance, _, err = v.VerifyClientUntil(chain)
+	return id, instance, err
+}
+
+// VerifyClientUntil is [Verifier.VerifyClient] that returns the end of the validity too: of the certificate or of a CA on its way to the root, whichever
+// comes first. What else the chain carries, for those who trust another root, does not count.
+func (v *Verifier) VerifyClientUntil(chain []*x509.Certificate) (id ID, instance string, until time.Time, err error) {
+	fail := func(err error) (ID, string, time.Time, error) {
+		return ID{}, "", time.Time{}, fmt.Errorf("verify client: %w", err)
 	}
-	id, instance, err = clientProfile(chain[0])
-	if err != nil {
-		return ID{}, "", fmt.Errorf("verify client: %w", err)
+	if err := tlsChain(chain); err != nil {
+		return fail(err)
+	}
+	if id, instance, err = clientProfile(chain[0]); err != nil {
+		return fail(err)
 	}
 	path, at, err := v.path(chain, x509.ExtKeyUsageClientAuth)
 	if err != nil {
-		return ID{}, "", fmt.Errorf("verify client: %w", err)
+		return fail(err)
 	}
 	v.passed(path, at)
-	return id, instance, nil
+	_, until = common(path)
+	return id, instance, until, nil
+}
+
+// RecheckClient is for the chain of a live connection, after [Verifier.Changed]: nil says that [Verifier.VerifyClientUntil] accepts it still, and until
+// the same time or a later one. It is quick where no list that is kept speaks of the chain; the caller watches the time.
+func (v *Verifier) RecheckClient(chain []*x509.Certificate, until time.Time) error {
+	if !v.named(chain) {
+		return nil
+	}
+	_, _, now, err := v.VerifyClientUntil(chain)
+	if err == nil && now.Before(until) {
+		err = fmt.Errorf("recheck client: %w: a CA of the way that was good until %s; another one is until %s", ErrRevoked, stamp(until), stamp(now))
+	}
+	return err
 }
 
 // VerifyServer returns the name of the platform whose TLS server was reached under host, a DNS name or IP address.

@@ -6,7 +6,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -93,6 +95,74 @@ func TestVerifyClientInstance(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "A-WATER", id.String())
 	require.Equal(t, "2", instance)
+}
+
+// The end of a client's validity is that of the way by which it was verified, not of whatever the chain carries.
+func TestVerifyClientUntil(t *testing.T) {
+	young, old := newPKI(t), newPKI(t)
+	sub := young.issuing(t, "issuing", func(c *x509.Certificate) { c.NotAfter = testNow.AddDate(0, 6, 0) })
+	cross := caTemplate("root")
+	cross.NotAfter = testNow.AddDate(0, 0, 1)
+	crossed := parseCert(t, old.sign(t, cross, young.key.Public()))
+	chain := []*x509.Certificate{parseCert(t, sub.leaf(t, "A-WATER", newKey(t))), sub.root, crossed}
+	both := func(now time.Time) *identity.Verifier {
+		v, err := identity.NewVerifier(identity.VerifierConfig{Roots: []*x509.Certificate{old.root, young.root}, Now: func() time.Time { return now }})
+		require.NoError(t, err)
+		return v
+	}
+	for _, now := range []time.Time{testNow, testNow.AddDate(0, 1, 0)} {
+		id, _, until, err := both(now).VerifyClientUntil(chain)
+		require.NoError(t, err)
+		require.Equal(t, "A-WATER", id.String())
+		require.Equal(t, sub.root.NotAfter, until)
+	}
+	_, _, until, err := old.verifier(t).VerifyClientUntil(chain)
+	require.NoError(t, err)
+	require.Equal(t, crossed.NotAfter, until)
+}
+
+// What lives on a verification hears of a list as soon as it is in force, and asks again.
+func TestRecheckClient(t *testing.T) {
+	young, old := newPKI(t), newPKI(t)
+	sub := young.issuing(t, "issuing", asIs)
+	cross := caTemplate("root")
+	cross.NotAfter = testNow.AddDate(0, 0, 1)
+	crossed := parseCert(t, old.sign(t, cross, young.key.Public()))
+	leaf, other := parseCert(t, sub.leaf(t, "A-WATER", newKey(t))), parseCert(t, sub.leaf(t, "A-GAS", newKey(t)))
+	chain := []*x509.Certificate{leaf, sub.root, crossed}
+	for name, d := range map[string]struct {
+		crl  []byte
+		want error
+	}{
+		"nobody":                  {young.crl(t, 1), nil},
+		"somebody else":           {slices.Concat(sub.crl(t, 1, other), sub.root.Raw), nil},
+		"the client":              {slices.Concat(sub.crl(t, 1, leaf), sub.root.Raw), identity.ErrRevoked},
+		"its CA":                  {young.crl(t, 1, sub.root), identity.ErrRevoked},
+		"a way that is not taken": {old.crl(t, 1, crossed), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v, err := identity.NewVerifier(identity.VerifierConfig{Roots: []*x509.Certificate{old.root, young.root}, Now: clock})
+			require.NoError(t, err)
+			_, _, until, err := v.VerifyClientUntil(chain)
+			require.NoError(t, err)
+			changed := v.Changed()
+			select {
+			case <-changed:
+				t.Fatal("before there is a list")
+			default:
+			}
+			require.NoError(t, v.AddCRL(d.crl))
+			<-changed
+			if err := v.RecheckClient(chain, until); d.want == nil {
+				require.NoError(t, err)
+			} else {
+				require.ErrorIs(t, err, d.want)
+			}
+		})
+	}
+	v := old.verifier(t)
+	require.NoError(t, v.AddCRL(old.crl(t, 1, crossed)))
+	require.ErrorIs(t, v.RecheckClient(chain, crossed.NotAfter), identity.ErrRevoked, "the only way")
 }
 
 type bufConn struct {

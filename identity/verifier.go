@@ -29,8 +29,9 @@ type Verifier struct {
 	clock func() time.Time
 	floor *TimeFloor
 
-	mu    sync.RWMutex      // guards lists
-	lists []*revocationList // one for each CA, in the order in which the first was added; not changed in place
+	mu      sync.RWMutex      // guards the rest
+	lists   []*revocationList // one for each CA, in the order in which the first was added; not changed in place
+	changed chan struct{}     // closed when lists changes; nil: nobody has asked
 }
 
 // NewVerifier returns a Verifier with no revocation lists; [Verifier.AddCRL] adds those that were kept. Every root must be
@@ -69,6 +70,17 @@ func (v *Verifier) Roots() []*x509.Certificate { return slices.Clone(v.roots) }
 
 // Now returns the time that validity is checked against.
 func (v *Verifier) Now() time.Time { return v.clock() }
+
+// Changed returns a channel that is closed when a list is kept next, with the list in force. It is for whoever lives on what was verified before,
+// such as a connection: he asks for the channel first, and verifies again when it is closed.
+func (v *Verifier) Changed() <-chan struct{} {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.changed == nil {
+		v.changed = make(chan struct{})
+	}
+	return v.changed
+}
 
 // Verify makes a [Verified] of c: the certificate follows the profile of its role, leads to a root through the certificates of the
 // chain, is valid now and not revoked, and its key endorses the agreement key. The chain may go on behind a root that is trusted by itself: the certificate

@@ -141,3 +141,83 @@ func TestIssuingCARevoked(t *testing.T) {
 		require.ErrorIs(t, sound.connect(free).Err(), control.ErrRequest)
 	})
 }
+
+// A device that is retired after its CA was revoked is named by no list that counts. Its application is not bound to it for ever.
+func TestRetiredDeviceOfARevokedCA(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		root := w.authority
+		app, other := w.app("A-WATER"), w.app("A-GAS")
+		doomed := w.issuing(root, "Doomed CA")
+		dev := w.device("D-1")
+		require.NoError(t, app.connect(dev).Err())
+		app.taken()
+		byRoot, err := root.RevokeCertificate(doomed.Certificate())
+		require.NoError(t, err)
+		require.NoError(t, w.svc.AddCRL(t.Context(), byRoot))
+		require.NoError(t, w.svc.Retire(t.Context(), dev.dev()))
+		time.Sleep(24 * time.Hour)
+		require.Empty(t, app.taken())
+		require.False(t, w.record(dev).Listed)
+
+		require.ErrorIs(t, other.disconnect(dev).Err(), control.ErrRetired)
+		require.NoError(t, app.disconnect(dev).Err())
+		orders := app.taken()
+		require.Len(t, orders, 1)
+		require.Equal(t, control.OrderRemove, orders[0].Op)
+		ev, err := control.ParseEvidence(orders[0].Evidence)
+		require.NoError(t, err)
+		self, err := app.verifier.Verify(app.cred, identity.RoleApplication)
+		require.NoError(t, err)
+		require.NoError(t, ev.Permits(orders[0], app.verifier, control.Parties{Device: dev.cred, Application: self}))
+		require.True(t, w.record(dev).Binding.IsZero())
+		w.restart()
+		require.Equal(t, registry.Retired, w.record(dev).Status)
+	})
+}
+
+// Whoever is to be cut off because a CA is revoked is, also when the process ended, or the store did not answer, between the commit and the cut: the
+// registry goes on with him, so that nothing else would do it.
+func TestIssuingCARevokedAndTheProcessEnds(t *testing.T) {
+	cut := func(w *world) (names []string) {
+		time.Sleep(time.Minute)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		for _, e := range w.evicts {
+			names = append(names, e.id.String())
+		}
+		slices.Sort(names)
+		return names
+	}
+	revoked := func(t *testing.T, w *world) []byte {
+		root := w.authority
+		w.device("D-SOUND")
+		doomed := w.issuing(root, "Doomed CA")
+		w.device("D-1")
+		w.app("A-WATER")
+		byRoot, err := root.RevokeCertificate(doomed.Certificate())
+		require.NoError(t, err)
+		return byRoot
+	}
+	t.Run("ended", func(t *testing.T) {
+		inWorld(t, nil, func(t *testing.T, w *world) {
+			byRoot := revoked(t, w)
+			w.stop() // with it the loop that cuts
+			require.NoError(t, w.svc.AddCRL(t.Context(), byRoot))
+			require.Empty(t, cut(w))
+			w.start()
+			require.Equal(t, []string{"A-WATER", "D-1"}, cut(w))
+			require.NoError(t, w.svc.AddCRL(t.Context(), byRoot))
+			require.Len(t, cut(w), 2, "once is enough")
+		})
+	})
+	t.Run("no answer", func(t *testing.T) {
+		withLoses(t, func(t *testing.T, w *world, s *loses) {
+			byRoot := revoked(t, w)
+			s.answers.Store(1)
+			require.ErrorIs(t, w.svc.AddCRL(t.Context(), byRoot), errLost)
+			require.Equal(t, []string{"A-WATER", "D-1"}, cut(w))
+			require.NoError(t, w.svc.AddCRL(t.Context(), byRoot))
+			require.Len(t, cut(w), 2, "once is enough")
+		})
+	})
+}

@@ -16,8 +16,8 @@ import (
 
 // AddCRL takes revocation lists, as [identity.Verifier.AddCRL] does: durable, in force and on their way to the gateways when AddCRL returns. An
 // application that one names loses its connections, a device that one names is retired, and both sides get the list as evidence. Who was certified by an
-// issuing CA that a list names loses the connection to the broker and is refused by everybody, but stays in the registry: once it has a certificate
-// of another CA it goes on. The errors are those of [identity.Verifier.AddCRL]: an older list changes nothing.
+// issuing CA that a list names loses the connection to the broker (soon after the return or, if the process ends before, at the next Open) and is refused
+// by everybody, but stays in the registry: once it has a certificate of another CA it goes on. The errors are those of [identity.Verifier.AddCRL]: an older list changes nothing.
 func (s *Service) AddCRL(ctx context.Context, crls []byte) error {
 	refused := s.verifier.AddCRL(crls) // with ErrSomeCRLs the rest is in force, and goes the whole way first
 	if refused != nil && !errors.Is(refused, identity.ErrSomeCRLs) {
@@ -46,7 +46,9 @@ func (s *Service) AddCRL(ctx context.Context, crls []byte) error {
 			}
 		}
 		if t.crl {
-			t.cutOff()
+			var evict []identity.ID
+			evict, t.over = s.cutOff(t.state)
+			t.effects.Evict = append(t.effects.Evict, evict...)
 		}
 		return nil
 	})
@@ -114,9 +116,11 @@ func (t *txn) carryOut(l newList) error {
 	return t.keep(l.evidence)
 }
 
-// cutOff ends the connections of those whose issuing CA is revoked, once. The broker does not let them in again as what they were.
-func (t *txn) cutOff() {
-	over := map[[32]byte]bool{} // by the chain without the peer's own certificate, of which the events speak
+// cutOff returns whose connections end because the issuing CA of the certificate in the registry is revoked, and the chains of such CAs: with
+// noteOver each is found once. The broker does not let the peers in again as what they were. What somebody else has connected with under their names
+// is not known here; package broker judges it by itself.
+func (s *Service) cutOff(state registry.State) (evict []identity.ID, over map[[32]byte]bool) {
+	over = map[[32]byte]bool{} // by the chain without the peer's own certificate, of which the events speak
 	cut := func(id identity.ID, c identity.Credential) {
 		if len(c.Chain) < 2 {
 			return
@@ -124,25 +128,32 @@ func (t *txn) cutOff() {
 		key := sha256.Sum256(bytes.Join(c.Chain[1:], nil))
 		revoked, known := over[key]
 		if !known {
-			err := t.s.verifier.CheckRevocation(identity.Credential{Chain: c.Chain[1:]})
-			revoked = errors.Is(err, identity.ErrRevoked) && !t.s.over[key]
+			err := s.verifier.CheckRevocation(identity.Credential{Chain: c.Chain[1:]})
+			revoked = errors.Is(err, identity.ErrRevoked) && !s.over[key]
 			over[key] = revoked
 		}
 		if revoked {
-			t.effects.Evict = append(t.effects.Evict, id)
+			evict = append(evict, id)
 		}
 	}
-	for d := range t.state.Devices() {
+	for d := range state.Devices() {
 		if d.Status != registry.Retired {
 			cut(d.ID.ID, d.Credential)
 		}
 	}
-	for a := range t.state.Applications() {
+	for a := range state.Applications() {
 		if !a.Revoked {
 			cut(a.ID.ID, a.Credential)
 		}
 	}
-	t.over = over
+	return evict, over
+}
+
+// noteOver wants writing.
+func (s *Service) noteOver(over map[[32]byte]bool) {
+	for chain, revoked := range over {
+		s.over[chain] = s.over[chain] || revoked
+	}
 }
 
 // revoked carries out that a list names a peer.

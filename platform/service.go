@@ -111,6 +111,10 @@ func open(ctx context.Context, cfg Config) (*Service, error) {
 	s.enforce = newEnforcer(s)
 	s.renewals = newRenewals()
 	s.lists.Add(1)
+	// The registry goes on with the peers of a revoked CA, so that nothing else shows whether the process before this one came to cutting them off.
+	evict, over := s.cutOff(s.state())
+	s.enforce.changed(s.state(), s.state(), s.head.Seq, registry.Effects{Evict: evict})
+	s.noteOver(over)
 	if cfg.Enforcer != nil && !cfg.Enforcer.Caps().Evict {
 		s.log.Warn("the broker cannot cut live connections: a retired device keeps its own until it ends")
 	}

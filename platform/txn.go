@@ -90,9 +90,7 @@ func (s *Service) commit(ctx context.Context, f func(t *txn) error) (reports []f
 	// In this order: whoever is cut off must find the new state when he comes back.
 	s.enforce.changed(before, last.state, last.head.Seq, last.effects)
 	s.nudges.soon(last.effects.Nudge...)
-	for chain, revoked := range last.over {
-		s.over[chain] = s.over[chain] || revoked
-	}
+	s.noteOver(last.over)
 	if last.crl {
 		s.nudges.eventually(last.state)
 	}
@@ -143,7 +141,10 @@ func (s *Service) makeSure(ctx context.Context) error {
 			}
 		}
 	}
+	evict, over := s.cutOff(after)
+	eff.Evict = append(eff.Evict, evict...)
 	s.enforce.changed(before, after, s.head.Seq, eff)
+	s.noteOver(over)
 	s.nudges.catchUp(after)
 	s.kickRevocation()
 	return nil

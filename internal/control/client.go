@@ -44,8 +44,10 @@ type ClientConfig struct {
 	// ErrOrderSuperseded, wrapped or not, are final and told to the platform; after any other error the order comes again.
 	Apply func(ctx context.Context, o Order) error
 
-	KeepCRL func(der []byte) error // optional: a revocation list that the Verifier has taken
-	Time    func(t time.Time)      // optional: authenticated time of the platform
+	// KeepCRL, optional, acts on the lists that the Verifier has taken by now, and makes them durable. The platform does not send again what the
+	// Verifier has, so KeepCRL is called after a new list and, when it has failed, with each reply until it succeeds.
+	KeepCRL func() error
+	Time    func(t time.Time) // optional: authenticated time of the platform
 
 	// Prekeys of applications, all optional. Prekey is an application's newest bundle, which goes with every message: the platform keeps
 	// it for the devices. HeldPrekey is the number of the one that a device has, and TakePrekey gets its application's
@@ -92,6 +94,7 @@ type Client struct {
 	stopped  chan struct{} // closed at the end of Run
 
 	refused []identity.CRLNumber // lists that cannot be used; of Run's goroutine
+	unkept  bool                 // KeepCRL has not succeeded since the last list; of Run's goroutine
 
 	mu       sync.Mutex // guards what follows
 	up       bool
@@ -247,12 +250,7 @@ func (c *Client) Run(ctx context.Context) error {
 			continue
 		}
 		acks = acks[len(sent):]
-		if len(reply.CRL) > 0 {
-			if err := c.takeCRL(reply.CRL); err != nil {
-				c.log.Warn("revocation list of the platform", "err", err)
-				c.refuseCRL(reply.CRLNumber)
-			}
-		}
+		c.takeCRL(reply)
 		if err := c.platformLapsed(); err != nil {
 			c.log.Error("platform's certificate is not good any more: nothing is believed but its next one", "platform", c.side.Platform.ID(), "err", err)
 			turned := c.readmit(reply, &acks)
@@ -591,12 +589,21 @@ func (c *Client) platformLapsed() error {
 	return c.cfg.Verifier.CheckRevocation(c.side.Platform.Credential())
 }
 
-func (c *Client) takeCRL(der []byte) error {
-	if err := c.cfg.Verifier.AddCRL(der); err != nil {
-		return err
+// takeCRL takes the list of a reply, if there is one, and sees to it that what the verifier has is kept.
+func (c *Client) takeCRL(r Reply) {
+	if len(r.CRL) > 0 {
+		if err := c.cfg.Verifier.AddCRL(r.CRL); err != nil {
+			c.log.Warn("revocation list of the platform", "err", err)
+			c.refuseCRL(r.CRLNumber)
+		} else {
+			c.unkept = c.cfg.KeepCRL != nil
+		}
 	}
-	if c.cfg.KeepCRL == nil {
-		return nil
+	if !c.unkept {
+		return
 	}
-	return c.cfg.KeepCRL(der)
+	err := c.cfg.KeepCRL()
+	if c.unkept = err != nil; err != nil {
+		c.log.Error("revocation lists not kept, will be tried again", "err", err)
+	}
 }

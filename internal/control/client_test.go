@@ -36,6 +36,7 @@ type wires struct {
 	applied []control.Order
 	apply   func(control.Order) error
 	crls    int
+	keepErr error
 
 	renewal renewal
 }
@@ -66,7 +67,7 @@ func (l *wires) open(admission []byte, poll time.Duration) {
 			}
 			return nil
 		},
-		KeepCRL: func([]byte) error { l.crls++; return nil },
+		KeepCRL: func() error { l.crls++; return l.keepErr },
 
 		CSR: l.renewal.ask, TakeChain: l.renewal.takeChain, Credential: l.renewal.own,
 		PeerGeneration: l.renewal.held, TakePeer: l.renewal.takePeer, TakeAdmission: l.renewal.takeAdmission,
@@ -355,6 +356,30 @@ func TestClientKeepsRevocationLists(t *testing.T) {
 		require.NoError(t, l.client.Sync(t.Context()))
 		require.Equal(t, [][]byte{crl}, l.verifier.CRLs())
 		require.Positive(t, l.crls)
+	})
+}
+
+// The platform does not send again what the verifier has. What could not be kept is tried again all the same, until it succeeds.
+func TestClientTriesAgainToKeepRevocationLists(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := controltest.NewWorld(t)
+		l := connect(t, w, w.Party(t, "D-1"), time.Hour)
+		defer l.run()()
+		crl, err := w.Authority.Revoke(w.Party(t, "D-2").Verified.ID())
+		require.NoError(t, err)
+		l.platform.AddCRL(crl)
+		l.keepErr = errors.New("no space left")
+		l.client.LinkUp()
+		for range 3 {
+			require.NoError(t, l.client.Sync(t.Context()))
+		}
+		tried := l.crls
+		require.GreaterOrEqual(t, tried, 3)
+		l.keepErr = nil
+		for range 3 {
+			require.NoError(t, l.client.Sync(t.Context()))
+		}
+		require.Equal(t, tried+1, l.crls)
 	})
 }
 

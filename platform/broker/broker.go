@@ -168,6 +168,7 @@ func (b *Broker) Run(ctx context.Context) error {
 		return fmt.Errorf("broker: %w", err)
 	}
 	defer context.AfterFunc(ctx, b.stop)()
+	b.conns.Go(b.revokeLive)
 	b.accept()
 	for _, c := range b.connections() {
 		c.kick(packets.ErrServerShuttingDown)

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -29,15 +30,17 @@ type conn struct {
 	b        *Broker
 	raw      net.Conn
 	tls      *tls.Conn
+	chain    []*x509.Certificate
 	id       identity.ID
 	instance string        // of the certificate
-	until    time.Time     // end of the certificate's validity
+	until    time.Time     // end of the validity of the way that the certificate was verified by
 	lapsed   *lapsedClient // not nil: the certificate is not good any more
 	ended    chan struct{} // closed when nothing of the connection is left
 
-	evicted atomic.Bool
-	lastOut atomic.Uint32 // packet ID of the last message to the client
-	ids     packetIDs     // used by the reading goroutine
+	standing standing
+	evicted  atomic.Bool
+	lastOut  atomic.Uint32 // packet ID of the last message to the client
+	ids      packetIDs     // used by the reading goroutine
 
 	clientID string // guarded by Broker.mu until claim returned
 

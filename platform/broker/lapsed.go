@@ -10,12 +10,8 @@ import (
 
 // identify finds out who a client is. One whose certificate is not good any more is let in for a renewal, if the authorizer knows it.
 func (b *Broker) identify(c *conn, chain []*x509.Certificate) (err error) {
-	if c.id, c.instance, err = b.cfg.Verifier.VerifyClient(chain); err == nil {
-		for _, cert := range chain {
-			if c.until.IsZero() || cert.NotAfter.Before(c.until) {
-				c.until = cert.NotAfter
-			}
-		}
+	c.chain, c.standing.changed = chain, b.cfg.Verifier.Changed() // before the verification
+	if c.id, c.instance, c.until, err = b.cfg.Verifier.VerifyClientUntil(chain); err == nil {
 		return nil
 	}
 	renewal, ok := b.cfg.Authorizer.(RenewalAuthorizer)
@@ -43,6 +39,9 @@ type lapsedClient struct {
 
 // authenticate asks the authorizer about a connection.
 func (b *Broker) authenticate(c *conn, clientID string) error {
+	if err := b.stands(c); err != nil {
+		return err
+	}
 	if c.lapsed != nil {
 		return c.lapsed.AuthenticateLapsed(c.id, clientID, c.lapsed.certificate)
 	}
@@ -51,6 +50,9 @@ func (b *Broker) authenticate(c *conn, clientID string) error {
 
 // allows asks the authorizer about a topic.
 func (b *Broker) allows(c *conn, clientID string, a Action, topic string) bool {
+	if b.stands(c) != nil {
+		return false // revokeLive ends it
+	}
 	if c.lapsed != nil {
 		return c.lapsed.AllowLapsed(c.id, clientID, a, topic)
 	}

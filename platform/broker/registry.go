@@ -45,8 +45,9 @@ func (b *Broker) leave(c *conn) {
 	cl := c.client
 	c.mu.Unlock()
 	if cl != nil {
-		// mochi leaves a client behind whose connection broke between authentication and CONNACK.
-		if cur, ok := b.server.Clients.Get(cl.ID); ok && cur == cl && cl.Properties.Props.SessionExpiryInterval == 0 {
+		// mochi leaves a client behind whose connection broke between authentication and CONNACK. And of one that was evicted no session stays
+		// for whoever comes next under its client ID.
+		if cur, ok := b.server.Clients.Get(cl.ID); ok && cur == cl && (cl.Properties.Props.SessionExpiryInterval == 0 || c.evicted.Load()) {
 			b.purge(cl)
 		}
 	}

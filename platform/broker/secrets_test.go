@@ -13,16 +13,16 @@ import (
 
 // Neither a broker nor its configuration shows the server's key.
 func TestNothingShows(t *testing.T) {
-	w := newWorld(t)
+	a, verifier := newCA(t)
 	key := newKey(t)
 	raw, err := key.Bytes()
 	require.NoError(t, err)
 	id, err := identity.ParseID("P-1")
 	require.NoError(t, err)
-	chain, err := w.ca.IssueServer(key.Public(), id, []string{"localhost"})
+	chain, err := a.IssueServer(key.Public(), id, []string{"localhost"})
 	require.NoError(t, err)
 	cfg := broker.Config{
-		Cert: tls.Certificate{Certificate: chain, PrivateKey: key}, Verifier: w.verifier, Authorizer: w.rules, Listen: "127.0.0.1:0",
+		Cert: tls.Certificate{Certificate: chain, PrivateKey: key}, Verifier: verifier, Authorizer: newRules(), Listen: "127.0.0.1:0",
 	}
 	b, err := broker.New(cfg)
 	require.NoError(t, err)

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -146,6 +147,9 @@ func (c *change) disconnect(e Disconnect) error {
 		return fmt.Errorf("disconnect %s: %w", e.Device, ErrInvalid)
 	}
 	d, err := c.live(e.App, e.Device)
+	if errors.Is(err, ErrRetired) {
+		return c.leave(e)
+	}
 	switch {
 	case err != nil:
 		return fmt.Errorf("disconnect %w", err)
@@ -158,6 +162,32 @@ func (c *change) disconnect(e Disconnect) error {
 	}
 	d.LastRequest = e.Request
 	c.free(&d, KindDisconnected, e.App.ID, Evidence{EvidenceRequest, e.Evidence})
+	return nil
+}
+
+// leave is a disconnection from a retired device. Either no list names it yet, and perhaps none ever will because its CA is revoked; or it is to be
+// wiped, and the list was no evidence to the application.
+func (c *change) leave(e Disconnect) error {
+	d, _ := c.s.Device(e.Device)
+	switch {
+	case d.Binding.IsZero() && d.LastRequest == e.Request:
+		return nil // the same request again
+	case d.App != e.App || d.Binding != e.Binding:
+		return fmt.Errorf("disconnect %s: %w", e.Device, ErrRetired)
+	case e.Revision != 0 && e.Revision != d.Revision:
+		return fmt.Errorf("disconnect %s: %w", e.Device, ErrRevision)
+	}
+	why := Evidence{EvidenceRequest, e.Evidence}
+	d.LastRequest = e.Request
+	c.step(&d)
+	if d.Listed {
+		c.order(&d, Order{To: e.App.ID, Op: Remove, Binding: e.Binding, Peer: d.ID.ID, Evidence: why})
+		d.App, d.Binding = identity.AppID{}, e2e.BindingID{}
+	} else {
+		c.removeBoth(&d, why) // also to the device, which perhaps has a connection still
+	}
+	c.put(d)
+	c.audit(KindDisconnected, d, Entry{App: e.App, Actor: e.App.ID, Binding: e.Binding, Evidence: why})
 	return nil
 }
 
@@ -296,15 +326,26 @@ func (c *change) acked(e Acked) error {
 	}
 	o := d.Orders[i]
 	c.drop(&d, i)
-	c.put(d)
 	app, _ := o.Peer.App()
 	if a, ok := o.To.App(); ok {
 		app = a
+		c.refusedList(&d, o, k)
 	}
+	c.put(d)
 	c.effects.Audit = append(c.effects.Audit, Entry{
 		Kind: k, Device: d.ID, App: app, Actor: e.From, Lifecycle: o.Lifecycle, Revision: d.Revision, Binding: o.Binding, Order: o.Number, Evidence: Evidence{EvidenceAck, e.Evidence},
 	})
 	return nil
+}
+
+// refusedList lets an application that has refused the list which a retired device went with, for example because the CA of the list was revoked
+// meanwhile, end the connection by its own request. Nobody else can be connected with that device.
+func (c *change) refusedList(d *Device, o Order, k Kind) {
+	id, _ := o.To.App()
+	app, ok := c.s.Application(id)
+	if k == KindOrderRefused && o.Op == Remove && o.Evidence.Kind == EvidenceCRL && d.Listed && d.Binding.IsZero() && ok && !app.Revoked {
+		d.App, d.Binding = id, o.Binding
+	}
 }
 
 // step is a change of the life cycle.

@@ -5,7 +5,7 @@
 // answers, from a State, who may use which topic.
 //
 //	registered ──Connect──▶ connected ──Disconnect, ApplicationRevoked──▶ registered
-//	registered, connected ──Retire, DeviceRevoked──▶ retired, for ever
+//	registered, connected ──Retire, DeviceRevoked──▶ retired, for ever; Disconnect still ends a connection that no list has ended
 //
 // A change commits at once. What the two peers have to do is queued as orders in the device's record, each with the device's
 // life-cycle number: a peer that is offline or broken holds up nobody, and a peer that comes back applies what it

@@ -157,8 +157,16 @@ func (m *model) step() {
 	for _, id := range m.apps {
 		m.compareApp(before, after, id, e)
 	}
-	if s, ok := e.(registry.Sent); ok {
-		m.handOut(s)
+	switch e := e.(type) {
+	case registry.Sent:
+		m.handOut(e)
+	case registry.Acked:
+		// An application that has refused the list which its retired device went with has the device still.
+		was, _ := before.Device(e.Device)
+		if d, _ := after.Device(e.Device); was.Binding.IsZero() && !d.Binding.IsZero() {
+			require.True(t, d.Listed && e.Result == control.AckRefused && e.From == d.App.ID)
+			m.applied[e.From][e.Device] = d.Binding
+		}
 	}
 }
 
@@ -194,7 +202,8 @@ func (m *model) compare(before, after registry.State, id identity.DeviceID, eff 
 			require.False(t, after.Holds(id.ID, old.CertificateHash))
 		}
 		require.Equal(t, old.PlatformBinding, now.PlatformBinding)
-		moved := old.Status != now.Status || old.Listed != now.Listed
+		left := old.Status == registry.Retired && !old.Binding.IsZero() && now.Binding.IsZero()
+		moved := old.Status != now.Status || old.Listed != now.Listed || left
 		require.Equal(t, moved || renewed && now.Status == registry.Connected, now.Lifecycle > old.Lifecycle)
 		require.Equal(t, moved || renewed, now.Revision > old.Revision)
 		require.GreaterOrEqual(t, now.Lifecycle, old.Lifecycle)
@@ -312,7 +321,7 @@ func (m *model) drain() {
 		}
 		for _, p := range peers {
 			has, ok := m.applied[p][d.ID]
-			want := !d.Binding.IsZero() && (p == d.ID.ID || p == d.App.ID)
+			want := !d.Binding.IsZero() && (p == d.ID.ID && !d.Listed || p == d.App.ID)
 			require.Equal(m.t, want, ok, "%s about %s, %s", p, d.ID, d.Status)
 			if want {
 				require.Equal(m.t, d.Binding, has)

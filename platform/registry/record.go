@@ -43,8 +43,8 @@ type Device struct {
 	ClaimKey        []byte // compressed P-256 point; empty: the sticker has no claim code
 
 	Status Status
-	// App and Binding are set while the device is connected, and after Retire until the revocation list names the device: only
-	// then is there evidence to end the connection with.
+	// App and Binding are set while the device is connected, and after Retire until there is evidence to end the connection with: a revocation
+	// list that names the device, or the application's request. They come back if the application refuses the list.
 	App     identity.AppID
 	Binding e2e.BindingID
 	Listed  bool // the authority's revocation list names the certificate

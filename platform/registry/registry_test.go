@@ -178,7 +178,7 @@ func TestRetire(t *testing.T) {
 	require.Empty(t, eff.Queued, "no evidence yet")
 	require.False(t, w.do(registry.Retire{Device: d}).Changed())
 	w.refused(registry.Connect{App: a, Device: d, Binding: b2, Request: r2, Evidence: ev}, registry.ErrRetired)
-	w.refused(registry.Disconnect{App: a, Device: d, Binding: b1, Request: r2, Evidence: ev}, registry.ErrRetired)
+	w.refused(registry.Disconnect{App: a, Device: d, Binding: b2, Request: r2, Evidence: ev}, registry.ErrRetired)
 
 	eff = w.do(registry.DeviceRevoked{Device: d, Evidence: crl})
 	why := registry.Evidence{Kind: registry.EvidenceCRL, Hash: crl}
@@ -189,6 +189,58 @@ func TestRetire(t *testing.T) {
 	require.Len(t, eff.Dropped, 1, "the wipe replaces the install that was sent")
 	require.Empty(t, eff.Evict, "cut before")
 	require.False(t, w.do(registry.DeviceRevoked{Device: d, Evidence: crl}).Changed())
+}
+
+// A retired device that no list will ever name, because its CA is revoked, keeps nothing up at its application: that may end the connection, by its
+// own word.
+func TestDisconnectFromARetiredDevice(t *testing.T) {
+	w, d, a, b := newWorld(t)
+	w.do(registry.Connect{App: a, Device: d, Binding: b1, Request: r1, Evidence: ev})
+	w.sendAll(d)
+	w.do(registry.Retire{Device: d})
+	rev := w.device(d).Revision
+	w.refused(registry.Disconnect{App: b, Device: d, Binding: b1, Request: r2, Evidence: ev}, registry.ErrRetired)
+	w.refused(registry.Disconnect{App: a, Device: d, Binding: b1, Request: r2, Evidence: ev, Revision: rev - 1}, registry.ErrRevision)
+	request := registry.Disconnect{App: a, Device: d, Binding: b1, Request: r2, Evidence: ev}
+	eff := w.do(request)
+	why := registry.Evidence{Kind: registry.EvidenceRequest, Hash: ev}
+	require.Equal(t, []registry.QueuedOrder{
+		{Device: d, Order: registry.Order{Number: 2, To: d.ID, Op: registry.Remove, Lifecycle: 4, Binding: b1, Peer: a.ID, Evidence: why}},
+		{Device: d, Order: registry.Order{Number: 2, To: a.ID, Op: registry.Remove, Lifecycle: 4, Binding: b1, Peer: d.ID, Evidence: why}},
+	}, eff.Queued)
+	require.Len(t, eff.Audit, 1)
+	require.Equal(t, registry.KindDisconnected, eff.Audit[0].Kind)
+	require.Equal(t, registry.Retired, w.device(d).Status)
+	require.True(t, w.device(d).Binding.IsZero())
+	require.False(t, w.do(request).Changed(), "the same request again")
+
+	eff = w.do(registry.DeviceRevoked{Device: d, Evidence: crl})
+	require.Len(t, eff.Queued, 1, "a list may come all the same")
+	require.Equal(t, registry.Wipe, eff.Queued[0].Order.Op)
+}
+
+// The list with which a device went was no evidence to its application: the CA of the list was revoked before the order came.
+func TestApplicationRefusesTheListOfARetiredDevice(t *testing.T) {
+	w, d, a, _ := newWorld(t)
+	w.do(registry.Connect{App: a, Device: d, Binding: b1, Request: r1, Evidence: ev})
+	w.sendAll(d)
+	w.do(registry.DeviceRevoked{Device: d, Evidence: crl})
+	require.True(t, w.device(d).Binding.IsZero())
+	w.sendAll(d)
+	for _, o := range w.device(d).Pending(a.ID) {
+		w.do(registry.Acked{Device: d, From: a.ID, Number: o.Number, Result: control.AckRefused, Evidence: ev})
+	}
+	require.Equal(t, b1, w.device(d).Binding)
+	raw, err := w.device(d).Marshal()
+	require.NoError(t, err)
+	kept, err := registry.ParseDevice(raw)
+	require.NoError(t, err)
+	require.Equal(t, a, kept.App)
+	eff := w.do(registry.Disconnect{App: a, Device: d, Binding: b1, Request: r2, Evidence: ev})
+	require.Len(t, eff.Queued, 1, "the device is to be wiped anyway")
+	require.Equal(t, a.ID, eff.Queued[0].Order.To)
+	require.Equal(t, registry.EvidenceRequest, eff.Queued[0].Order.Evidence.Kind)
+	require.True(t, w.device(d).Binding.IsZero())
 }
 
 func TestAuthorityRevokesUnasked(t *testing.T) {

@@ -32,6 +32,7 @@ import (
 	"github.com/semio-iot/semio/identity/ca"
 	"github.com/semio-iot/semio/identity/ca/cahttp"
 	"github.com/semio-iot/semio/identity/party"
+	"github.com/semio-iot/semio/internal/control"
 	"github.com/semio-iot/semio/platform"
 	"github.com/semio-iot/semio/platform/adminhttp"
 )
@@ -54,7 +55,7 @@ func TestRevokedEverywhere(t *testing.T) {
 				defer cancel()
 				err := r.try(ctx)
 				require.NotErrorIs(t, err, context.DeadlineExceeded, "an answer is wanted, not silence")
-				return err != nil && (r.want == nil || errors.Is(err, r.want))
+				return errors.Is(err, r.want)
 			}, clitest.Wait, 20*time.Millisecond)
 		})
 	}
@@ -68,7 +69,7 @@ func TestRevokedEverywhere(t *testing.T) {
 type row struct {
 	verifier, whom string
 	try            func(context.Context) error
-	want           error // nil: any
+	want           error // nil: none
 }
 
 type system struct {
@@ -78,6 +79,7 @@ type system struct {
 	gone                identity.DeviceID
 	authority           *cahttp.Server
 	boss                *adminhttp.Client
+	clients             []*identity.Verifier // of those who ask the administration
 	rows, sound         []row
 }
 
@@ -92,12 +94,16 @@ func newSystem(t *testing.T) *system {
 	askedDir, askedSticker := s.Device("D-ASKED")
 	s.gone = goneSticker.Device
 	boss := s.Party("O-BOSS")
+	heardParty := s.Application("A-HEARD")
+	heard := s.asker(heardParty)
+	goneApp := s.Application("A-GONE")
 	solid := s.RunApplication("A-SOLID", func(*appgw.Config) {})
 	s.Authority = s.doomed
 	_, lostSticker := s.Device("D-LOST")
 	lostDir := s.Dir + "/D-LOST"
 	doomed := s.RunApplication("A-DOOMED", func(*appgw.Config) {})
-	idle := s.Application("A-IDLE")
+	idle := s.asker(s.Application("A-IDLE"))
+	direct := s.Application("A-DIRECT") // with a client of its own
 	station, operator := s.Party("R-DOOMED"), s.Party("O-DOOMED")
 
 	require.NoError(t, solid.Connect(t.Context(), goneSticker))
@@ -114,30 +120,24 @@ func newSystem(t *testing.T) *system {
 	goneAgain := s.registered(line, s.gone)
 	caURL, adminURL := s.serveAuthority(boss), s.serveAdmin(boss)
 	s.boss = s.adminClient(adminURL, boss)
+	falseAdmin := s.adminClient(s.serveAdminAs(s.Server(s.doomed), boss), boss)
 
 	s.rows = []row{
-		{"broker", "application of the revoked CA", s.subscribe(partyTLS(t, idle), "A-IDLE", "semio/1/app/A-IDLE/+/+/up"), nil},
-		{"broker", "device of the revoked CA", s.subscribe(s.deviceTLS(lostDir), "D-LOST", s.down("A-SOLID", "D-LOST")), nil},
-		{"broker", "revoked device", s.subscribe(s.deviceTLS(goneDir), "D-GONE", s.down("A-SOLID", "D-GONE")), nil},
+		{"broker", "application of the revoked CA", s.subscribe(partyTLS(t, direct), "A-DIRECT", up("A-DIRECT")), errFilter},
+		{"broker", "device of the revoked CA", s.subscribe(s.deviceTLS(lostDir), "D-LOST", s.down("A-SOLID", "D-LOST")), errFilter},
+		{"broker", "revoked device", s.subscribe(s.deviceTLS(goneDir), "D-GONE", s.down("A-SOLID", "D-GONE")), errNotIn},
+		{"broker", "revoked application", s.subscribe(partyTLS(t, goneApp), "A-GONE", up("A-GONE")), errNotIn},
+		{"broker, live connection", "application of the revoked CA", s.live(partyTLS(t, direct), "A-DIRECT--9", up("A-DIRECT")), errCut},
+		{"broker, live connection", "revoked application", s.live(partyTLS(t, goneApp), "A-GONE--9", up("A-GONE")), errCut},
 
-		{"platform, request", "application of the revoked CA", func(ctx context.Context) error {
-			err := doomed.Connect(ctx, askedSticker)
-			if errors.Is(err, appgw.ErrConnectedElsewhere) {
-				return nil // it is heard
-			}
-			return err
-		}, nil},
-		{"platform, request", "device of the revoked CA", func(ctx context.Context) error { return solid.Connect(ctx, lostSticker) }, nil},
-		{"platform, request", "revoked device", func(ctx context.Context) error { return solid.Connect(ctx, goneSticker) }, nil},
+		{"platform, request", "application of the revoked CA", idle.connect(askedSticker), control.ErrRequest},
+		{"platform, request", "device of the revoked CA", heard.connect(lostSticker), control.ErrRequest},
+		{"platform, request", "revoked device", heard.connect(goneSticker), control.ErrRetired},
 		{"platform, registration", "registrar of the revoked CA", s.register(byDoomed), identity.ErrRevoked},
 		{"platform, registration", "device of the revoked CA", s.register(bySound), identity.ErrRevoked},
 		{"platform, registration", "revoked device", s.register(goneAgain), identity.ErrRevoked},
-		{"platform, admission", "application of the revoked CA", func(ctx context.Context) error {
-			c, err := idle.Credential()
-			require.NoError(t, err)
-			_, err = s.Platform.Admit(ctx, c)
-			return err
-		}, identity.ErrRevoked},
+		{"platform, admission", "application of the revoked CA", s.admit(direct), identity.ErrRevoked},
+		{"platform, admission", "revoked application", s.admit(goneApp), identity.ErrRevoked},
 
 		{"device gateway", "application of the revoked CA", func(context.Context) error { return device.Status().Suspended }, identity.ErrRevoked},
 		{"application gateway", "device of the revoked CA", trusts(solid, lostSticker.Device), errSuspended},
@@ -151,8 +151,13 @@ func newSystem(t *testing.T) *system {
 			_, err := s.adminClient(adminURL, station).Register(ctx, byDoomed)
 			return err
 		}, adminhttp.ErrUnauthenticated},
+		{"administration's client", "server of the revoked CA", func(ctx context.Context) error {
+			falseAdmin.Close() // the connection before was made when the server was good
+			return s.list(falseAdmin)(ctx)
+		}, identity.ErrRevoked},
 	}
 	s.sound = []row{
+		{"broker, live connection", "application of the other CA", s.live(partyTLS(t, heardParty), "A-HEARD--9", up("A-HEARD")), nil},
 		{"broker", "device of the other CA", s.subscribe(s.deviceTLS(askedDir), "D-ASKED", s.down("A-SOLID", "D-ASKED")), nil},
 		{"platform, request", "everybody of the other CA", func(ctx context.Context) error { return solid.Connect(ctx, askedSticker) }, nil},
 		{"platform, registration", "everybody of the other CA", s.register(s.registration(line, s.soft("D-SOFT3", s.solid))), nil},
@@ -162,15 +167,22 @@ func newSystem(t *testing.T) *system {
 	return s
 }
 
-// distribute gives the lists out, once to the platform and once to the authority that serves.
+// distribute gives the lists out: once to the platform, once to the authority that serves, and to the clients of the administration, which nobody tells.
 func (s *system) distribute() {
 	byRoot, err := s.root.RevokeCertificate(s.doomed.Certificate())
 	require.NoError(s.t, err)
-	bySolid, err := s.solid.Revoke(s.gone.ID)
+	_, err = s.solid.Revoke(s.gone.ID)
+	require.NoError(s.t, err)
+	app, err := identity.ParseID("A-GONE")
+	require.NoError(s.t, err)
+	bySolid, err := s.solid.Revoke(app) // and the device
 	require.NoError(s.t, err)
 	lists := slices.Concat(byRoot, bySolid)
 	require.NoError(s.t, s.boss.AddCRL(s.t.Context(), lists))
 	require.NoError(s.t, s.authority.AddCRL(lists))
+	for _, v := range s.clients {
+		require.NoError(s.t, v.AddCRL(lists))
+	}
 }
 
 func (s *system) issuing(name string) *ca.Authority {
@@ -292,23 +304,72 @@ func (s *system) down(app, device string) string {
 	return fmt.Sprintf("semio/1/app/%s/%s/%s/down", app, shard(device), device)
 }
 
-// subscribe connects to the broker and asks for a topic, as an attacker with a client of his own would.
-func (s *system) subscribe(cert tls.Certificate, clientID, topic string) func(context.Context) error {
+func up(app string) string { return "semio/1/app/" + app + "/+/+/up" }
+
+var (
+	errNotIn  = errors.New("the broker does not let the client in")
+	errFilter = errors.New("the broker does not allow the filter")
+	errCut    = errors.New("the connection has ended")
+)
+
+// dial connects to the broker, as an attacker with a client of his own would.
+func (s *system) dial(ctx context.Context, cert tls.Certificate, clientID string) (*paho.Client, error) {
 	u, err := url.Parse(s.URL)
 	require.NoError(s.t, err)
+	d := tls.Dialer{Config: &tls.Config{RootCAs: pool(s.Roots), Certificates: []tls.Certificate{cert}, ServerName: "localhost", MinVersion: tls.VersionTLS13}}
+	conn, err := d.DialContext(ctx, "tcp", u.Host)
+	if err != nil {
+		return nil, err
+	}
+	// With TLS 1.3 a client hears only with the first answer what the server makes of its certificate.
+	c := paho.NewClient(paho.ClientConfig{Conn: conn, ClientID: clientID})
+	if _, err := c.Connect(ctx, &paho.Connect{ClientID: clientID, KeepAlive: 30, CleanStart: true}); err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("%w: %w", errNotIn, err)
+	}
+	return c, nil
+}
+
+func ask(ctx context.Context, c *paho.Client, topic string) error {
+	ack, err := c.Subscribe(ctx, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: topic, QoS: 1}}})
+	if ack != nil && slices.Equal(ack.Reasons, []byte{0x87}) {
+		return errFilter
+	}
+	return err
+}
+
+// subscribe connects to the broker and asks for a topic.
+func (s *system) subscribe(cert tls.Certificate, clientID, topic string) func(context.Context) error {
 	return func(ctx context.Context) error {
-		d := tls.Dialer{Config: &tls.Config{RootCAs: pool(s.Roots), Certificates: []tls.Certificate{cert}, ServerName: "localhost", MinVersion: tls.VersionTLS13}}
-		conn, err := d.DialContext(ctx, "tcp", u.Host)
+		c, err := s.dial(ctx, cert, clientID)
 		if err != nil {
 			return err
 		}
-		defer conn.Close()
-		c := paho.NewClient(paho.ClientConfig{Conn: conn, ClientID: clientID})
-		if _, err := c.Connect(ctx, &paho.Connect{ClientID: clientID, KeepAlive: 30, CleanStart: true}); err != nil {
-			return err
-		}
 		defer c.Disconnect(&paho.Disconnect{})
-		_, err = c.Subscribe(ctx, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: topic, QoS: 1}}})
+		return ask(ctx, c, topic)
+	}
+}
+
+// live asks for a topic on a connection that stands from now on.
+func (s *system) live(cert tls.Certificate, clientID, topic string) func(context.Context) error {
+	c, err := s.dial(s.t.Context(), cert, clientID)
+	require.NoError(s.t, err)
+	s.t.Cleanup(func() { _ = c.Disconnect(&paho.Disconnect{}) })
+	return func(ctx context.Context) error {
+		select {
+		case <-c.Done():
+			return errCut
+		default:
+			return ask(ctx, c, topic)
+		}
+	}
+}
+
+func (s *system) admit(p *party.Party) func(context.Context) error {
+	c, err := p.Credential()
+	require.NoError(s.t, err)
+	return func(ctx context.Context) error {
+		_, err := s.Platform.Admit(ctx, c)
 		return err
 	}
 }
@@ -322,11 +383,12 @@ func (s *system) serveAuthority(boss *party.Party) string {
 	return s.serve(s.authority.Serve)
 }
 
-func (s *system) serveAdmin(boss *party.Party) string {
+func (s *system) serveAdmin(boss *party.Party) string { return s.serveAdminAs(s.Server(s.solid), boss) }
+
+func (s *system) serveAdminAs(cert tls.Certificate, boss *party.Party) string {
 	id, _ := boss.ID().Operator()
 	doomed, err := identity.ParseOperatorID("O-DOOMED")
 	require.NoError(s.t, err)
-	cert := s.Server(s.solid)
 	srv, err := adminhttp.New(adminhttp.Config{
 		Service: s.Platform, Verifier: s.Verifier, Operators: []identity.OperatorID{id, doomed},
 		Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert, nil },
@@ -352,6 +414,7 @@ func (s *system) adminClient(url string, p *party.Party) *adminhttp.Client {
 	cert := partyTLS(s.t, p)
 	v, err := p.Verifier()
 	require.NoError(s.t, err)
+	s.clients = append(s.clients, v)
 	c, err := adminhttp.NewClient(adminhttp.ClientConfig{URL: url, Verifier: v, Certificate: cert})
 	require.NoError(s.t, err)
 	s.t.Cleanup(c.Close)
