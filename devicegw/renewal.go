@@ -114,9 +114,11 @@ func (g *Gateway) takeChain(chain [][]byte) {
 
 // endorse makes the next credential, durable.
 func (g *Gateway) endorse(chain [][]byte) (*identity.Verified, error) {
-	e, err := identity.Endorse(g.cfg.Root.Signer(), chain[0], g.cfg.Root.KeyExchanger().PublicKey(), identity.EndorseOptions{
-		Generation: g.self.Generation() + 1,
-	})
+	generation := g.self.Generation()
+	if g.next != nil {
+		generation = max(generation, g.next.Generation()) // the platform may have taken that one, and takes none of an earlier generation after it
+	}
+	e, err := identity.Endorse(g.cfg.Root.Signer(), chain[0], g.cfg.Root.KeyExchanger().PublicKey(), identity.EndorseOptions{Generation: generation + 1})
 	if err != nil {
 		return nil, err
 	}
