@@ -368,3 +368,19 @@ func TestRemovalAfterRekeying(t *testing.T) {
 	require.NoError(t, devicegw.Apply(gw, w.remove(a, a.disconnect())))
 	require.True(t, gw.Status().Application.IsZero())
 }
+
+// What was offered and ran out may have been accepted all the same: the next offer is of a later generation.
+func TestOffersCountOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := often(t)
+		gw, err := devicegw.Open(t.Context(), w.config())
+		require.NoError(t, err)
+		for generation := devicegw.Self(gw).Generation() + 1; generation < 5; generation++ {
+			chain, err := w.ca.Issue(devicegw.Request(gw), ca.IssueOptions{})
+			require.NoError(t, err)
+			devicegw.TakeChain(gw, chain)
+			require.Equal(t, generation, devicegw.Offer(gw).Generation())
+			time.Sleep(time.Hour)
+		}
+	})
+}
