@@ -136,6 +136,9 @@ func (g *Gateway) disconnect(ctx context.Context, id identity.DeviceID) error {
 	if err != nil {
 		return err
 	}
+	if err := g.leave(ctx, id, binding); err != nil {
+		return err
+	}
 	res, err := g.client.Do(ctx, control.Request{Op: control.OpDisconnect, Device: id, Binding: binding}, nil)
 	if err != nil {
 		return err
@@ -144,6 +147,24 @@ func (g *Gateway) disconnect(ctx context.Context, id identity.DeviceID) error {
 		return err
 	}
 	return g.client.Sync(ctx)
+}
+
+// leave notes that a connection is to end, before anybody is asked: the order may come after a restart, and a renewal, of ours.
+func (g *Gateway) leave(ctx context.Context, id identity.DeviceID, b e2e.BindingID) error {
+	g.orders.Lock()
+	defer g.orders.Unlock()
+	return g.memory.update(ctx, func(tx Tx) error {
+		r, err := g.memory.device(tx, id)
+		if err != nil {
+			return err
+		}
+		defer clear(r.PSK)
+		if r.Leaving || !r.Connected || r.Binding != b.String() {
+			return nil
+		}
+		r.Leaving = true
+		return g.memory.putDevice(tx, id, r)
+	})
 }
 
 // binding is that of a connected device, or of one that was refused: the platform has connected it, and nobody else can end that.

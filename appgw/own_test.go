@@ -15,6 +15,7 @@ import (
 	"github.com/semio-iot/semio/appgw"
 	"github.com/semio-iot/semio/devicegw"
 	"github.com/semio-iot/semio/identity"
+	"github.com/semio-iot/semio/internal/control"
 	"github.com/semio-iot/semio/internal/control/controltest"
 )
 
@@ -389,4 +390,60 @@ func TestKeysOfBeforeAreDroppedAtOnce(t *testing.T) {
 		require.Equal(t, []string{"D-7F3K2 0"}, in.all())
 		talk(t, app, dev, &in)
 	})
+}
+
+// After a change of keys, those of before, and their certificate, end no connection: only a request that this gateway has made under them does.
+func TestReplacedKeysAreNoEvidence(t *testing.T) {
+	for name, asked := range map[string]bool{"stolen": false, "its own request of then": true} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, s *system) {
+				ctx := t.Context()
+				app, kill := s.startApp(nil)
+				dev, cut := s.startDevice(nil)
+				require.NoError(t, app.Connect(ctx, s.sticker))
+				require.NoError(t, dev.WaitConnected(ctx))
+				cut()
+				first := s.app
+				id, _ := first.Verified.ID().App()
+				request, err := control.Request{
+					ID: control.NewRequestID(), Op: control.OpDisconnect, App: id, Device: dev.ID(), Binding: s.binding,
+				}.Sign([32]byte{1}, first.Signer, nil)
+				require.NoError(t, err)
+				if asked {
+					s.platform.Decide = func(_ identity.ID, r control.SignedRequest) control.Code {
+						request = r
+						return control.CodeOK // and the order waits
+					}
+					require.NoError(t, app.Disconnect(ctx, dev.ID()))
+				}
+				kill()
+				previous := s.become(s.world.Rekeyed(t, s.app, 1))
+				app, _ = s.startApp(func(c *appgw.Config) {
+					previous(c)
+					c.Link = s.broker.Client("A-WATER")
+				})
+				s.known(1)
+
+				list, err := s.world.Authority.RevokeCertificate(first.Verified.Certificate())
+				require.NoError(t, err)
+				remove := func(e control.Evidence) control.AckResult {
+					b, err := e.Marshal()
+					require.NoError(t, err)
+					s.orderApp(func(o *control.Order) {
+						o.Op, o.Binding, o.Evidence, o.Credential = control.OrderRemove, s.binding, b, identity.Credential{}
+					})
+					return s.lastAck()
+				}
+				require.Equal(t, control.AckRefused, remove(control.Evidence{CRL: list}))
+				devices, err := app.Devices(ctx)
+				require.NoError(t, err)
+				require.Len(t, devices, 1)
+				want := control.AckRefused
+				if asked {
+					want = control.AckDone
+				}
+				require.Equal(t, want, remove(control.Evidence{Request: &request, Application: first.Credential}))
+			})
+		})
+	}
 }
