@@ -252,12 +252,16 @@ func repeated(o control.Order, r deviceRecord, connected bool) error {
 
 func (g *Gateway) applyInstall(ctx context.Context, o control.Order, r deviceRecord, used bool) error {
 	v, err := g.verifier.Verify(o.Credential, identity.RoleDevice)
+	renewal := r.Connected && r.Binding == o.Binding.String()
 	switch {
+	case err != nil && renewal && passing(err):
+		// The device speaks under it already, and this order comes once: refused for good, the two would never understand each other again.
+		return fmt.Errorf("%w: %w", control.ErrOrderWaits, err)
 	case err != nil:
 		return g.refuse(ctx, o, r, err)
 	case v.ID() != o.Device.ID || o.Peer != o.Device.ID:
 		return g.refuse(ctx, o, r, fmt.Errorf("certificate of %s for %s", v.ID(), o.Device))
-	case r.Connected && r.Binding == o.Binding.String():
+	case renewal:
 		return g.renew(ctx, o, r, v)
 	case r.Connected:
 		// It would delete a connection without evidence.
@@ -299,6 +303,11 @@ func (g *Gateway) applyInstall(ctx context.Context, o control.Order, r deviceRec
 	}
 	g.install(d)
 	return nil
+}
+
+// passing says that a certificate is refused for what may be wrong here: the clock, or the roots.
+func passing(err error) bool {
+	return errors.Is(err, identity.ErrNotYetValid) || errors.Is(err, identity.ErrExpired) || errors.Is(err, identity.ErrUntrusted)
 }
 
 // refuse refuses a device for good, and keeps the binding so that Disconnect can end it.
