@@ -296,6 +296,38 @@ func TestApplicationIsRekeyed(t *testing.T) {
 	})
 }
 
+// A device that was away while its application had other keys, and was revoked, lets go of it.
+func TestRevokedAfterARenewal(t *testing.T) {
+	inRenewingWorld(t, func(t *testing.T, w *world, _ *renewer) {
+		dev, app := w.device("D-1"), w.app("A-WATER")
+		require.NoError(t, app.connect(dev).Err())
+		dev.taken()
+		known, err := w.verifier().Verify(app.cred, identity.RoleApplication)
+		require.NoError(t, err)
+		dev.link.SetOffline(true)
+		app.link.SetOffline(true)
+		p := w.newKeys(app.party)
+		chain, err := w.authority.Issue(p.csr(t), ca.IssueOptions{NewKey: true})
+		require.NoError(t, err)
+		next := p.with(t, chain, 1)
+		app = app.turned(next, app.ask(control.Message{Credential: next.cred}).Admission)
+		require.NotNil(t, app.ask(control.Message{}))
+		crl, err := w.authority.RevokeCertificate(parse(t, chain[0]))
+		require.NoError(t, err)
+		require.NoError(t, w.svc.AddCRL(t.Context(), crl))
+		require.Equal(t, registry.Registered, w.record(dev).Status)
+
+		orders := dev.ask(control.Message{}).Orders
+		require.Len(t, orders, 1)
+		order, err := control.OpenOrder(orders[0], dev.peerCfg.Remote)
+		require.NoError(t, err)
+		ev, err := control.ParseEvidence(order.Evidence)
+		require.NoError(t, err)
+		require.NoError(t, dev.verifier.AddCRL(crl))
+		require.NoError(t, ev.Permits(order, dev.verifier, control.Parties{Device: dev.cred, Application: known}))
+	})
+}
+
 func parse(t *testing.T, der []byte) *x509.Certificate {
 	c, err := x509.ParseCertificate(der)
 	require.NoError(t, err)
