@@ -361,11 +361,12 @@ func (g *Gateway) readmitted(admission []byte) (*control.Side, error) {
 // mayBecome reports an admission that is another than the next one of the same pair.
 func (w *with) mayBecome(next with) error {
 	switch {
-	case next.bundle.Binding != w.bundle.Binding || next.platform.ID() != w.platform.ID() || next.bundle.Topics != w.bundle.Topics:
-		return fmt.Errorf("%w: it is of another binding, platform or topic prefix", control.ErrForeign)
-	case next.platform.CertificateHash() != w.platform.CertificateHash() && next.platform.Generation() <= w.platform.Generation():
-		return fmt.Errorf("%w: the platform's credential is of generation %d, the known one of %d",
-			control.ErrForeign, next.platform.Generation(), w.platform.Generation())
+	case next.bundle.Binding != w.bundle.Binding || next.bundle.Topics != w.bundle.Topics:
+		return fmt.Errorf("%w: it is of another binding or topic prefix", control.ErrForeign)
+	case next.platform.CertificateHash() != w.platform.CertificateHash() || next.platform.Generation() != w.platform.Generation():
+		if err := next.platform.Follows(w.platform); err != nil {
+			return fmt.Errorf("%w: %w", control.ErrForeign, err)
+		}
 	}
 	return nil
 }

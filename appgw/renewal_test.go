@@ -5,6 +5,7 @@ import (
 	"crypto/ecdh"
 	"crypto/rand"
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -169,7 +170,7 @@ func TestRenewalsThatAreRefused(t *testing.T) {
 		require.NoError(t, err)
 		own := s.root.KeyExchanger().PublicKey()
 		for name, c := range map[string]identity.Credential{
-			"same generation": with(1, own), "another agreement key": with(2, otherKey.PublicKey()),
+			"same generation": with(1, own), "all generations": with(math.MaxUint32, own), "another agreement key": with(2, otherKey.PublicKey()),
 			"another device": s.world.Party(t, "D-OTHER").Credential, "the same again": s.device.Credential,
 		} {
 			s.orderApp(func(o *control.Order) { o.Binding, o.Credential = s.binding, c })

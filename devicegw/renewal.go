@@ -52,8 +52,11 @@ func (g *Gateway) verifyNext(c identity.Credential) (*identity.Verified, error) 
 	if err := ours(g.cfg.Root, g.id, next); err != nil {
 		return nil, err
 	}
-	if next.Generation() <= g.self.Generation() || next.CertificateHash() == g.self.CertificateHash() {
-		return nil, fmt.Errorf("%w: generation %d, have %d", errNotOurs, next.Generation(), g.self.Generation())
+	if err := next.Follows(g.self); err != nil {
+		return nil, err
+	}
+	if next.CertificateHash() == g.self.CertificateHash() {
+		return nil, fmt.Errorf("%w: it is the certificate in use", errNotOurs)
 	}
 	return next, nil
 }
@@ -167,11 +170,13 @@ func (g *Gateway) admit(b []byte) (*control.Side, error) {
 	switch {
 	case a.Binding != g.platformBinding || a.Topics.Prefix() != g.topics.Prefix() || platform.ID() != g.platform.ID():
 		return nil, fmt.Errorf("%w: admission of another platform, binding or prefix", control.ErrForeign)
-	case platform.Generation() < g.platform.Generation(),
-		platform.Generation() == g.platform.Generation() && platform.CertificateHash() != g.platform.CertificateHash():
-		return nil, fmt.Errorf("%w: the platform's credential is of generation %d, have %d", control.ErrForeign, platform.Generation(), g.platform.Generation())
 	case self == g.self && platform.CertificateHash() == g.platform.CertificateHash():
 		return nil, nil // nothing new
+	}
+	if platform.CertificateHash() != g.platform.CertificateHash() || platform.Generation() != g.platform.Generation() {
+		if err := platform.Follows(g.platform); err != nil {
+			return nil, fmt.Errorf("%w: %w", control.ErrForeign, err)
+		}
 	}
 	peer, err := g.platformPeer(self, platform)
 	if err != nil {
@@ -254,6 +259,13 @@ func (g *Gateway) replacePeer(ctx context.Context, c identity.Credential) error 
 		return fmt.Errorf("%w: it is of %s, the device is connected with %s", control.ErrForeign, app.ID(), s.Peer.app)
 	case app.Generation() <= s.Peer.generation:
 		return nil
+	}
+	known, err := g.recall(s.Peer.Credential)
+	if err != nil {
+		return err
+	}
+	if err := app.Follows(known); err != nil {
+		return err
 	}
 	s.Peer = &appRecord{Binding: s.Peer.Binding, Credential: c, app: s.Peer.app, generation: app.Generation()}
 	var peer *e2e.Peer

@@ -5,8 +5,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
+	"math"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -211,6 +213,31 @@ func TestLapsedSuccessor(t *testing.T) {
 	})
 }
 
+// A message that was held on its way does not bring an older offer back: the peer may be using the newer one, and is heard under it.
+func TestLateOffer(t *testing.T) {
+	inRenewingWorld(t, func(t *testing.T, w *world, _ *renewer) {
+		dev := w.device("D-1")
+		dev.link.SetOffline(true)
+		time.Sleep(aLot)
+		first := dev.with(t, dev.obtain(), 1)
+		require.NotEmpty(t, dev.ask(control.Message{Credential: first.cred}).Admission)
+		_, late := dev.init(func([32]byte) control.Message { return control.Message{Credential: first.cred} })
+		sameGeneration := dev.with(t, first.cred.Chain, 2)
+		_, later := dev.init(func([32]byte) control.Message { return control.Message{Credential: sameGeneration.cred} })
+		time.Sleep(aLot)
+		second := dev.with(t, dev.obtain(), 2)
+		admission := dev.ask(control.Message{Credential: second.cred}).Admission
+		require.NotEmpty(t, admission)
+		for _, held := range [][]byte{late, later} {
+			require.NotEmpty(t, dev.send(held))
+			require.Equal(t, sha256.Sum256(second.cred.Chain[0]), w.record(dev).Next.CertificateHash)
+		}
+		dev = dev.turned(second, admission)
+		require.NotNil(t, dev.ask(control.Message{}))
+		require.EqualValues(t, 2, w.record(dev).Generation)
+	})
+}
+
 func TestOffersThatAreRefused(t *testing.T) {
 	inRenewingWorld(t, func(t *testing.T, w *world, r *renewer) {
 		dev, other := w.device("D-1"), w.device("D-2")
@@ -229,6 +256,7 @@ func TestOffersThatAreRefused(t *testing.T) {
 		for name, c := range map[string]identity.Credential{
 			"lower generation":      dev.with(t, chain, 0).cred,
 			"the one in use":        dev.with(t, dev.cred.Chain, 5).cred,
+			"all generations":       dev.with(t, chain, math.MaxUint32).cred,
 			"another name":          ofOther.cred,
 			"another agreement key": otherKey.cred,
 			"another authority":     foreign.cred,
