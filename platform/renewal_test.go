@@ -370,3 +370,65 @@ func (w *world) newKeys(p party) party {
 	p.signer, p.key = signer, other.key
 	return p
 }
+
+// Nothing of a device whose certificate is not good any more passes but what renews it, also where that came after it was found to be good.
+func TestLapsedDeviceIsNotHeard(t *testing.T) {
+	for name, revoked := range map[string]bool{"over": false, "its CA is revoked": true} {
+		t.Run(name, func(t *testing.T) {
+			inWorldOf(t, ca.Config{Validity: 20 * year, DeviceValidity: year}, nil, func(t *testing.T, w *world) {
+				app, root := w.app("A-WATER"), w.authority
+				if revoked {
+					w.issuing(root, "Issuing CA")
+				}
+				dev, other := w.device("D-1"), w.device("D-2")
+				dev.link.SetOffline(true)
+				other.link.SetOffline(true)
+				require.NoError(t, app.connect(dev).Err())
+				require.NoError(t, app.connect(other).Err())
+				app.link.SetOffline(true)
+				order := dev.ask(control.Message{}).Orders[0]
+				require.Len(t, other.ask(control.Message{}).Orders, 1)
+				o, err := control.OpenOrder(order, dev.peerCfg.Remote)
+				require.NoError(t, err)
+				ack, err := control.AckOf(dev.id, o.Number, order, control.AckDone).Sign(dev.signer)
+				require.NoError(t, err)
+				if revoked {
+					list, err := root.RevokeCertificate(w.authority.Certificate())
+					require.NoError(t, err)
+					require.NoError(t, w.svc.AddCRL(t.Context(), list))
+				} else {
+					time.Sleep(tooLong)
+				}
+				require.Empty(t, other.ask(control.Message{}).Orders)
+				require.Empty(t, dev.ask(control.Message{Acks: [][]byte{ack}}).Orders)
+				require.Len(t, w.record(dev).Pending(dev.id), 1, "its acknowledgement does not count")
+			})
+		})
+	}
+}
+
+// Neither are prekeys of such an application passed on.
+func TestLapsedApplicationHasNoPrekeys(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		root := w.authority
+		dev := w.device("D-1")
+		w.issuing(root, "Issuing CA")
+		app := w.app("A-WATER")
+		require.NoError(t, app.connect(dev).Err())
+		dev.link.SetOffline(true)
+		app.link.SetOffline(true)
+		prekey := func(number uint32) control.Message {
+			b, err := e2e.SignPrekey(app.signer, app.peerCfg.Self, number, time.Now().Add(time.Hour), w.keys(app.id).key.PublicKey())
+			require.NoError(t, err)
+			return control.Message{Prekey: b}
+		}
+		first := prekey(1)
+		app.ask(first)
+		require.Equal(t, first.Prekey, dev.ask(control.Message{}).Prekey)
+		list, err := root.RevokeCertificate(w.authority.Certificate())
+		require.NoError(t, err)
+		require.NoError(t, w.svc.AddCRL(t.Context(), list))
+		app.ask(prekey(2))
+		require.Equal(t, first.Prekey, dev.ask(control.Message{}).Prekey)
+	})
+}
