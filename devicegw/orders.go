@@ -229,10 +229,15 @@ func (g *Gateway) keepCRL([]byte) error {
 // floorStep is how far the time floor rises between two writes: NVM wears.
 const floorStep = 24 * time.Hour
 
-// keepTime is control.ClientConfig.Time: the platform's time, authenticated.
+// keepTime is control.ClientConfig.Time: the platform's time, authenticated. It counts up to the end of the platform's certificate: a wrong
+// clock there must not put the device beyond everything that the authority has dated.
 func (g *Gateway) keepTime(t time.Time) {
 	if g.floor == nil {
 		return
+	}
+	if end := g.platform.NotAfter(); t.After(end) {
+		g.log.Warn("the platform's time lies behind the end of its certificate", "time", t, "end", end)
+		t = end
 	}
 	g.changes.Lock()
 	defer g.changes.Unlock()

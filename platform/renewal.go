@@ -89,9 +89,9 @@ func (s *Service) renewLoop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case q := <-s.renewals.queue:
-			wait := time.Duration(0)
+			wait := renewAgain // also after a success: a certificate that hardly lasts must not be asked for without pause
 			if err := s.askRenewal(ctx, q); err != nil {
-				if wait = renewAgain; errors.Is(err, errTooSoon) {
+				if errors.Is(err, errTooSoon) {
 					wait = renewTooSoon
 				}
 				s.log.Error("certificate not renewed, the peer will ask again", "peer", q.peer, "err", err, "in", wait)

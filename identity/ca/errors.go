@@ -11,6 +11,8 @@ var (
 	ErrKeyInUse = errors.New("ca: the key is certified under another name")
 	// ErrRevoked: the name, or the key of the name, was revoked and gets no certificate again.
 	ErrRevoked = errors.New("ca: revoked for good")
+	// ErrOften: the name has changed its key so often that only an operator certifies another one, with [IssueOptions].NewKey.
+	ErrOften = errors.New("ca: the name has changed its key too often")
 	// ErrPolicy: Config.Policy refused the request.
 	ErrPolicy = errors.New("ca: refused by policy")
 	// ErrUnknown: the CA has issued nothing of that name, or not that certificate.

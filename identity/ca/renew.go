@@ -43,7 +43,7 @@ func (a *Authority) renew(csrDER []byte) ([][]byte, error) {
 // Rekey returns the certificate chain for a request of identity.NewRekey: the key that the name is certified with, valid or ended, vouches
 // for a new one. The same request again gets the certificate again, until yet another key has followed. The old key's
 // certificates stay valid until they end or are revoked: whoever fears that the old key is known revokes them, once the new one is in use.
-// Errors besides those of [Authority.Renew]: identity.ErrSignature, when another key than the last one vouches, as in a request from before the
+// Errors besides those of [Authority.Renew]: [ErrOften]; identity.ErrSignature, when another key than the last one vouches, as in a request from before the
 // last change; identity.ErrRole for devices.
 func (a *Authority) Rekey(request []byte) ([][]byte, error) {
 	a.mu.Lock()
@@ -54,6 +54,10 @@ func (a *Authority) Rekey(request []byte) ([][]byte, error) {
 	}
 	return chain, nil
 }
+
+// maxRekeyed is how often a name may change its key by itself. It leaves room in the name's record for an operator to certify yet another
+// one, after a thief of a key has changed it as often as he could.
+const maxRekeyed = 64
 
 func (a *Authority) rekey(request []byte) ([][]byte, error) {
 	r, err := identity.ParseRekey(request)
@@ -75,13 +79,18 @@ func (a *Authority) rekey(request []byte) ([][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	keys := map[string]bool{}
 	for i, c := range issued {
+		keys[string(c.RawSubjectPublicKeyInfo)] = true
 		switch {
 		case revoked[i] && last.PublicKey.(*ecdsa.PublicKey).Equal(c.PublicKey):
 			return nil, fmt.Errorf("%w: %s; a revoked key vouches for nobody", ErrRevoked, name)
 		case r.PublicKey.Equal(c.PublicKey):
 			return nil, fmt.Errorf("%w: %s had this one before; a key that was replaced does not come back", ErrOtherKey, name)
 		}
+	}
+	if len(keys) > maxRekeyed {
+		return nil, fmt.Errorf("%w: %s has had %d; an operator can issue a certificate for a new one", ErrOften, name, len(keys))
 	}
 	return a.issue(r.DER, IssueOptions{NewKey: true, Validity: a.lifetime(last)})
 }

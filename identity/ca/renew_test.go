@@ -161,6 +161,30 @@ func TestRekey(t *testing.T) {
 	require.ErrorIs(t, err, identity.ErrCSR)
 }
 
+// A thief of the key may change it again and again: the name does not get lost to its owner by that.
+func TestRekeyIsBounded(t *testing.T) {
+	a := newCA(t, ca.Config{})
+	k := newKey(t)
+	_, err := a.Issue(newCSR(t, k, "A-WATER", identity.CSROptions{}), ca.IssueOptions{})
+	require.NoError(t, err)
+	for n := 0; ; n++ {
+		require.Less(t, n, 1000)
+		next := newKey(t)
+		r, err := identity.NewRekey(k, newCSR(t, next, "A-WATER", identity.CSROptions{}))
+		require.NoError(t, err)
+		if _, err = a.Rekey(r); err != nil {
+			require.ErrorIs(t, err, ca.ErrOften)
+			require.Greater(t, n, 50)
+			break
+		}
+		k = next
+	}
+	_, err = a.Renew(newCSR(t, k, "A-WATER", identity.CSROptions{}))
+	require.NoError(t, err)
+	_, err = a.Issue(newCSR(t, newKey(t), "A-WATER", identity.CSROptions{}), ca.IssueOptions{NewKey: true})
+	require.NoError(t, err)
+}
+
 func TestRekeyRefusesWhatIsRevoked(t *testing.T) {
 	a := newCA(t, ca.Config{})
 	k1, k2 := newKey(t), newKey(t)

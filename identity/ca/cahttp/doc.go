@@ -17,7 +17,7 @@
 //
 // A certificate that is over must not lock its holder out, and a certificate is public and of use to the holder of its key alone. So whoever brings a
 // request by the key that the name is certified with gets a certificate for it, whoever he is (renew); and one that this key has signed
-// over gets the name to the new key (rekey), which devices cannot. Callers without certificate are limited for each address, [ErrBusy]. What is
+// over gets the name to the new key (rekey), which devices cannot. Callers who are no platform are limited for each address, [ErrBusy]. What is
 // revoked stays so.
 //
 // # Requests

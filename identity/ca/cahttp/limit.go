@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Each address has this many requests without certificate at once, and gets one back in that time.
+// Each address has this many requests of others than platforms at once, and gets one back in that time.
 const (
 	addressBurst = 30
 	addressEvery = time.Second

@@ -8,22 +8,24 @@ import (
 	"github.com/semio-iot/semio/internal/httpapi"
 )
 
-// ErrBusy reports a server that has answered so much to this address lately, or has so much under way, that it does not look at a
-// request of somebody without certificate now. Ask again in some seconds; [ClientConfig].Patience does.
-var ErrBusy = errors.New("too many requests without a client certificate: wait some seconds")
+// ErrBusy reports a server that has answered so much to this address lately that it does not look at a request of anybody but a platform
+// now. Ask again in some seconds; [ClientConfig].Patience does.
+var ErrBusy = errors.New("too many requests from this address: wait some seconds")
 
-// anonymousAtOnce is how many requests of callers without certificate are worked at, so that they cannot keep the others waiting.
+// anonymousAtOnce is how many requests of others than platforms are worked at, so that they cannot keep those waiting.
 const anonymousAtOnce = 4
 
-// renewal answers requests that prove by themselves what they ask for: the caller may have a certificate, one that is over, or none. Those
-// that nobody vouches for are bounded: for each address, and in all. Platforms, which ask for all of their devices, are not.
+// renewal answers requests that prove by themselves what they ask for: the caller may have a certificate, one that is over, or none. They
+// are bounded, for each address and in all, but for platforms, which ask for all of their devices.
 func (s *Server) renewal(limit int64, what string, answer func(request []byte) ([][]byte, error), name func(request []byte) string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		log := s.cfg.Logger
 		caller, err := httpapi.Caller(r, s.verifier)
 		if err == nil {
 			log = log.With("caller", caller)
-		} else if !s.anonymous.take(r.RemoteAddr) {
+		}
+		bounded := caller.Role() != identity.RolePlatform
+		if bounded && !s.anonymous.take(r.RemoteAddr) {
 			codes.Fail(w, r, log, ErrBusy)
 			return
 		}
@@ -32,7 +34,7 @@ func (s *Server) renewal(limit int64, what string, answer func(request []byte) (
 			codes.Fail(w, r, log, err)
 			return
 		}
-		if caller.IsZero() {
+		if bounded {
 			select {
 			case s.slots <- struct{}{}:
 				defer func() { <-s.slots }()

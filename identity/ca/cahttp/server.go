@@ -57,7 +57,7 @@ type Server struct {
 	mux      *http.ServeMux
 
 	anonymous addresses
-	slots     chan struct{} // of requests without certificate
+	slots     chan struct{} // of requests of others than platforms
 
 	mu   sync.Mutex // guards cert
 	cert *tls.Certificate
@@ -77,6 +77,7 @@ var codes = httpapi.Codes{
 	{Name: "signature", Status: http.StatusForbidden, Err: identity.ErrSignature},
 	{Name: "role", Status: http.StatusBadRequest, Err: identity.ErrRole},
 	{Name: "earlier-key", Status: http.StatusConflict, Err: ca.ErrEarlierKey},
+	{Name: "often", Status: http.StatusConflict, Err: ca.ErrOften},
 	{Name: "policy", Status: http.StatusForbidden, Err: ca.ErrPolicy},
 	{Name: "unknown", Status: http.StatusNotFound, Err: ca.ErrUnknown},
 	{Name: "name", Status: http.StatusBadRequest, Err: identity.ErrName},
