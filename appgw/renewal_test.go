@@ -68,7 +68,7 @@ func TestDeviceIsRenewed(t *testing.T) {
 		require.NoError(t, dev.Flush(ctx))
 		require.EqualValues(t, 1, dev.Status().Generation)
 		in.got = nil
-		s.platform.Issue = s.issue
+		s.platform.Certify(s.issue)
 		var toApp, toDevice []string
 		for i := range 20 {
 			_, err := dev.Send(ctx, devicegw.Event{Body: fmt.Append(nil, i)})
@@ -128,7 +128,7 @@ func TestDeviceComesBackAfterYears(t *testing.T) {
 		_, err = app.Send(ctx, s.sticker.Device, appgw.Event{})
 		require.ErrorIs(t, err, appgw.ErrUnknownDevice)
 
-		s.platform.Issue = s.issue
+		s.platform.Certify(s.issue)
 		var got []string
 		dev, _ = s.startDevice(func(c *devicegw.Config) {
 			c.OnEvent = func(_ context.Context, e devicegw.Event) error {

@@ -8,7 +8,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -156,6 +155,21 @@ func (w *town) renew(p *self, rekey bool) {
 	p.before = append([]identity.Holder{was}, p.before...)
 }
 
+// known waits until the platform has heard the application under its present certificate.
+func (w *town) known() {
+	t := w.t
+	t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		apps, err := w.Platform.Applications(t.Context())
+		require.NoError(t, err)
+		require.Len(t, apps, 1)
+		if apps[0].Generation == w.water.Credential.Generation() {
+			return
+		}
+	}
+	require.Fail(t, "the platform has not heard of the application's new certificate")
+}
+
 // resident is a device with what it got.
 type resident struct {
 	*systemtest.Device
@@ -190,10 +204,27 @@ func (d *resident) talk() {
 	t := d.w.t
 	t.Helper()
 	d.sent++
-	require.NoError(t, d.Send(t.Context(), fmt.Sprint(d.sent)))
-	d.w.inbox.await(t, fmt.Sprint(d.ID, " ", d.sent))
+	d.say()
 	d.told(d.sent)
 	d.got.await(t, fmt.Sprint(d.sent))
+}
+
+// say sends the next event and waits until the application has it. While the application's certificate is not good, the device has to hear
+// of another one first.
+func (d *resident) say() {
+	t := d.w.t
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for {
+		err := d.Send(ctx, fmt.Sprint(d.sent))
+		if err == nil {
+			break
+		}
+		require.ErrorIs(t, err, devicegw.ErrSuspended)
+		require.NoError(t, d.Gateway.Sync(ctx))
+	}
+	d.w.inbox.await(t, fmt.Sprint(d.ID, " ", d.sent))
 }
 
 func (d *resident) told(n int) {
@@ -229,8 +260,7 @@ func (d *resident) leave() {
 	d.sent++
 	d.told(d.sent)
 	d.on()
-	require.NoError(t, d.Send(t.Context(), fmt.Sprint(d.sent)))
-	d.w.inbox.await(t, fmt.Sprint(d.ID, " ", d.sent))
+	d.say()
 	d.got.await(t, fmt.Sprint(d.sent))
 	d.PowerCut()
 	d.sent++
@@ -241,12 +271,7 @@ func (d *resident) leave() {
 func (d *resident) back() {
 	t := d.w.t
 	d.on()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	for errors.Is(d.Send(ctx, fmt.Sprint(d.sent)), devicegw.ErrSuspended) {
-		require.NoError(t, d.Gateway.Sync(ctx)) // it hears that the application has another certificate
-	}
-	d.w.inbox.await(t, fmt.Sprint(d.ID, " ", d.sent))
+	d.say()
 	d.got.await(t, fmt.Sprint(d.sent))
 	d.talk()
 }
@@ -375,7 +400,8 @@ func TestStolenKeysAreReplacedAndRevoked(t *testing.T) {
 	w.stopApp()
 	w.renew(&w.water, true)
 	w.startApp()
-	here.talk() // so the platform knows the application's new certificate
+	here.talk()
+	w.known() // before that, the revocation would be the application's end
 	revoke(&w.water)
 	w.stopApp()
 	w.water.before = nil

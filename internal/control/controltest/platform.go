@@ -90,6 +90,13 @@ func (p *Platform) Readmit(admission []byte) {
 	p.Admission = admission
 }
 
+// Certify sets Issue while the platform answers.
+func (p *Platform) Certify(issue func(csr []byte) ([][]byte, error)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.Issue = issue
+}
+
 // PassOn sets PeerCredential while the platform answers.
 func (p *Platform) PassOn(v *identity.Verified) {
 	p.mu.Lock()
