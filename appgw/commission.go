@@ -136,6 +136,9 @@ func (g *Gateway) disconnect(ctx context.Context, id identity.DeviceID) error {
 	if err != nil {
 		return err
 	}
+	if err := g.leave(ctx, id, binding); err != nil {
+		return err
+	}
 	res, err := g.client.Do(ctx, control.Request{Op: control.OpDisconnect, Device: id, Binding: binding}, nil)
 	if err != nil {
 		return err
@@ -144,6 +147,24 @@ func (g *Gateway) disconnect(ctx context.Context, id identity.DeviceID) error {
 		return err
 	}
 	return g.client.Sync(ctx)
+}
+
+// leave notes that a connection is to end, before anybody is asked: the order may come after a restart, and a renewal, of ours.
+func (g *Gateway) leave(ctx context.Context, id identity.DeviceID, b e2e.BindingID) error {
+	g.orders.Lock()
+	defer g.orders.Unlock()
+	return g.memory.update(ctx, func(tx Tx) error {
+		r, err := g.memory.device(tx, id)
+		if err != nil {
+			return err
+		}
+		defer clear(r.PSK)
+		if r.Leaving || !r.Connected || r.Binding != b.String() {
+			return nil
+		}
+		r.Leaving = true
+		return g.memory.putDevice(tx, id, r)
+	})
 }
 
 // binding is that of a connected device, or of one that was refused: the platform has connected it, and nobody else can end that.
@@ -231,12 +252,16 @@ func repeated(o control.Order, r deviceRecord, connected bool) error {
 
 func (g *Gateway) applyInstall(ctx context.Context, o control.Order, r deviceRecord, used bool) error {
 	v, err := g.verifier.Verify(o.Credential, identity.RoleDevice)
+	renewal := r.Connected && r.Binding == o.Binding.String()
 	switch {
+	case err != nil && renewal && passing(err):
+		// The device speaks under it already, and this order comes once: refused for good, the two would never understand each other again.
+		return fmt.Errorf("%w: %w", control.ErrOrderWaits, err)
 	case err != nil:
 		return g.refuse(ctx, o, r, err)
 	case v.ID() != o.Device.ID || o.Peer != o.Device.ID:
 		return g.refuse(ctx, o, r, fmt.Errorf("certificate of %s for %s", v.ID(), o.Device))
-	case r.Connected && r.Binding == o.Binding.String():
+	case renewal:
 		return g.renew(ctx, o, r, v)
 	case r.Connected:
 		// It would delete a connection without evidence.
@@ -278,6 +303,11 @@ func (g *Gateway) applyInstall(ctx context.Context, o control.Order, r deviceRec
 	}
 	g.install(d)
 	return nil
+}
+
+// passing says that a certificate is refused for what may be wrong here: the clock, or the roots.
+func passing(err error) bool {
+	return errors.Is(err, identity.ErrNotYetValid) || errors.Is(err, identity.ErrExpired) || errors.Is(err, identity.ErrUntrusted)
 }
 
 // refuse refuses a device for good, and keeps the binding so that Disconnect can end it.

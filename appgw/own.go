@@ -361,11 +361,12 @@ func (g *Gateway) readmitted(admission []byte) (*control.Side, error) {
 // mayBecome reports an admission that is another than the next one of the same pair.
 func (w *with) mayBecome(next with) error {
 	switch {
-	case next.bundle.Binding != w.bundle.Binding || next.platform.ID() != w.platform.ID() || next.bundle.Topics != w.bundle.Topics:
-		return fmt.Errorf("%w: it is of another binding, platform or topic prefix", control.ErrForeign)
-	case next.platform.CertificateHash() != w.platform.CertificateHash() && next.platform.Generation() <= w.platform.Generation():
-		return fmt.Errorf("%w: the platform's credential is of generation %d, the known one of %d",
-			control.ErrForeign, next.platform.Generation(), w.platform.Generation())
+	case next.bundle.Binding != w.bundle.Binding || next.bundle.Topics != w.bundle.Topics:
+		return fmt.Errorf("%w: it is of another binding or topic prefix", control.ErrForeign)
+	case next.platform.CertificateHash() != w.platform.CertificateHash() || next.platform.Generation() != w.platform.Generation():
+		if err := next.platform.Follows(w.platform); err != nil {
+			return fmt.Errorf("%w: %w", control.ErrForeign, err)
+		}
 	}
 	return nil
 }
@@ -381,16 +382,17 @@ func (g *Gateway) offerDevices() {
 	}
 }
 
-// permits looks for the evidence of an order under everything that the application was: it may have signed the request before a renewal.
+// permits looks for the evidence of an order under what the application is. A request of its own may have been signed before a renewal; then a
+// signature of then counts too, for a connection that this gateway has asked to end. Nothing else does under what the application was: those keys may
+// have been replaced, and their certificate revoked, because somebody else has them.
 func (g *Gateway) permits(e control.Evidence, o control.Order, r deviceRecord) error {
 	w := g.current()
 	err := e.Permits(o, g.verifier, control.Parties{Device: r.Credential, Application: w.self})
+	if err == nil || e.Request == nil || !r.Leaving {
+		return err
+	}
 	for _, before := range g.owns {
-		if err == nil {
-			return nil
-		}
-		if before.self.CertificateHash() != w.self.CertificateHash() &&
-			e.Permits(o, g.verifier, control.Parties{Device: r.Credential, Application: before.self}) == nil {
+		if e.Permits(o, g.verifier, control.Parties{Device: r.Credential, Application: before.self}) == nil {
 			return nil
 		}
 	}

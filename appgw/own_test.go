@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -14,7 +15,9 @@ import (
 
 	"github.com/semio-iot/semio/appgw"
 	"github.com/semio-iot/semio/devicegw"
+	"github.com/semio-iot/semio/e2e"
 	"github.com/semio-iot/semio/identity"
+	"github.com/semio-iot/semio/internal/control"
 	"github.com/semio-iot/semio/internal/control/controltest"
 )
 
@@ -388,5 +391,142 @@ func TestKeysOfBeforeAreDroppedAtOnce(t *testing.T) {
 		require.NoError(t, dev.Flush(ctx))
 		require.Equal(t, []string{"D-7F3K2 0"}, in.all())
 		talk(t, app, dev, &in)
+	})
+}
+
+// After a change of keys, those of before, and their certificate, end no connection: only a request that this gateway has made under them does.
+func TestReplacedKeysAreNoEvidence(t *testing.T) {
+	for name, asked := range map[string]bool{"stolen": false, "its own request of then": true} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, s *system) {
+				ctx := t.Context()
+				app, kill := s.startApp(nil)
+				dev, cut := s.startDevice(nil)
+				require.NoError(t, app.Connect(ctx, s.sticker))
+				require.NoError(t, dev.WaitConnected(ctx))
+				cut()
+				first := s.app
+				id, _ := first.Verified.ID().App()
+				request, err := control.Request{
+					ID: control.NewRequestID(), Op: control.OpDisconnect, App: id, Device: dev.ID(), Binding: s.binding,
+				}.Sign([32]byte{1}, first.Signer, nil)
+				require.NoError(t, err)
+				if asked {
+					s.platform.Decide = func(_ identity.ID, r control.SignedRequest) control.Code {
+						request = r
+						return control.CodeOK // and the order waits
+					}
+					require.NoError(t, app.Disconnect(ctx, dev.ID()))
+				}
+				kill()
+				previous := s.become(s.world.Rekeyed(t, s.app, 1))
+				app, _ = s.startApp(func(c *appgw.Config) {
+					previous(c)
+					c.Link = s.broker.Client("A-WATER")
+				})
+				s.known(1)
+
+				list, err := s.world.Authority.RevokeCertificate(first.Verified.Certificate())
+				require.NoError(t, err)
+				remove := func(e control.Evidence) control.AckResult {
+					b, err := e.Marshal()
+					require.NoError(t, err)
+					s.orderApp(func(o *control.Order) {
+						o.Op, o.Binding, o.Evidence, o.Credential = control.OrderRemove, s.binding, b, identity.Credential{}
+					})
+					return s.lastAck()
+				}
+				require.Equal(t, control.AckRefused, remove(control.Evidence{CRL: list}))
+				devices, err := app.Devices(ctx)
+				require.NoError(t, err)
+				require.Len(t, devices, 1)
+				want := control.AckRefused
+				if asked {
+					want = control.AckDone
+				}
+				require.Equal(t, want, remove(control.Evidence{Request: &request, Application: first.Credential}))
+			})
+		})
+	}
+}
+
+// Whatever admission comes, the gateway goes on with its platform, binding and prefix, and never back to what the platform was.
+func TestAdmissionsThatAreRefused(t *testing.T) {
+	bubble(t, func(t *testing.T, s *system) {
+		ctx, stop := context.WithTimeout(t.Context(), 10*day)
+		defer stop()
+		app, _ := s.startApp(nil)
+		first := s.platform.Party
+		time.Sleep(day)
+		second := s.world.Rekeyed(t, first, 1)
+		v := s.world.Verifier(t)
+		right, _, err := control.OpenAdmission(s.admitted, v, s.app.Verified)
+		require.NoError(t, err)
+		by := func(p controltest.Party, change func(*control.Admission)) []byte {
+			a := right
+			a.Platform = p.Credential
+			if change != nil {
+				change(&a)
+			}
+			b, err := a.Sign(p.Signer)
+			require.NoError(t, err)
+			return b
+		}
+		of := func(p controltest.Party, generation uint32) controltest.Party {
+			e, err := identity.Endorse(p.Signer, p.Credential.Chain[0], p.Key.PublicKey(), identity.EndorseOptions{Generation: generation})
+			require.NoError(t, err)
+			p.Credential.Endorsement = e
+			return p
+		}
+		kept := func() (b []byte) {
+			time.Sleep(20 * time.Minute) // it polls every ten
+			require.NoError(t, s.store.View(ctx, func(tx appgw.Tx) (err error) { b, err = tx.Get("admission"); return err }))
+			return b
+		}
+		s.platform.Renew(second)
+		now := by(second, nil)
+		s.platform.Readmit(now)
+		kept()
+		require.Equal(t, now, kept())
+		prefix, err := control.ParsePrefix("elsewhere")
+		require.NoError(t, err)
+		third := s.world.Rekeyed(t, second, 2)
+		for name, bad := range map[string][]byte{
+			"what the platform was": by(first, nil), "what it was, as a later one": by(of(first, 2), nil), "another platform": by(s.world.Party(t, "P-OTHER"), nil),
+			"all generations": by(of(third, math.MaxUint32), nil), "all generations of the same": by(of(second, math.MaxUint32), nil),
+			"another binding": by(third, func(a *control.Admission) { a.Binding = e2e.NewBindingID() }),
+			"another prefix":  by(third, func(a *control.Admission) { a.Topics = prefix }),
+		} {
+			s.platform.Readmit(bad)
+			require.Equal(t, now, kept(), name)
+		}
+		s.platform.Readmit(nil)
+		require.NoError(t, app.Connect(ctx, s.sticker), "they understand each other")
+	})
+}
+
+// The admission that the newest credential waits for brings no platform that its generation shuts out for good.
+func TestAdmissionOfTheNewestIsRefused(t *testing.T) {
+	bubble(t, func(t *testing.T, s *system) {
+		_, kill := s.startApp(nil)
+		kill()
+		a, _, err := control.OpenAdmission(s.admitted, s.world.Verifier(t), s.app.Verified)
+		require.NoError(t, err)
+		previous := s.become(s.world.Rekeyed(t, s.app, 1))
+		p := s.platform.Party
+		a.CertificateHash, a.Platform = s.app.Verified.CertificateHash(), p.Credential
+		a.Platform.Endorsement, err = identity.Endorse(p.Signer, a.Platform.Chain[0], p.Key.PublicKey(), identity.EndorseOptions{Generation: math.MaxUint32})
+		require.NoError(t, err)
+		bad, err := a.Sign(p.Signer)
+		require.NoError(t, err)
+		s.platform.Readmit(bad)
+		s.startApp(func(c *appgw.Config) {
+			previous(c)
+			c.Link = s.broker.Client("A-WATER")
+		})
+		time.Sleep(time.Hour)
+		require.Zero(t, s.platform.Peer(s.app.Verified.ID()).Generation())
+		s.platform.Readmit(nil)
+		s.known(1)
 	})
 }

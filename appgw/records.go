@@ -30,6 +30,7 @@ type deviceRecord struct {
 	Credential identity.Credential `json:",omitzero"`
 	Own        string              `json:",omitempty"` // our certificate that the device was heard under last, SHA-256, hex
 	PSK        []byte              `json:",omitempty"` // of the sticker's claim code; none: not yet scanned, or without one
+	Leaving    bool                `json:",omitempty"` // this gateway has asked to end the connection
 	Refused    string              `json:",omitempty"` // binding of a device that was not taken, hex: what the platform has connected all the same
 }
 

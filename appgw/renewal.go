@@ -98,10 +98,10 @@ func (g *Gateway) follows(have identity.Credential, next *identity.Verified) err
 	}
 	before, _ := old.HelperHash()
 	after, _ := next.HelperHash()
-	switch {
-	case next.Generation() <= old.Generation():
-		return fmt.Errorf("%s is connected under a credential of generation %d, this one has %d", old.ID(), old.Generation(), next.Generation())
-	case !next.SigningKey().Equal(old.SigningKey()) || !next.Agreement().Equal(old.Agreement()) || before != after:
+	if err := next.Follows(old); err != nil {
+		return err
+	}
+	if !next.SigningKey().Equal(old.SigningKey()) || !next.Agreement().Equal(old.Agreement()) || before != after {
 		return fmt.Errorf("%w: %s has other keys or helper data than it is connected with", identity.ErrKey, old.ID())
 	}
 	return nil

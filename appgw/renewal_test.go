@@ -5,7 +5,10 @@ import (
 	"crypto/ecdh"
 	"crypto/rand"
 	"fmt"
+	"math"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -166,9 +169,8 @@ func TestRenewalsThatAreRefused(t *testing.T) {
 		otherKey, err := ecdh.P256().GenerateKey(rand.Reader)
 		require.NoError(t, err)
 		own := s.root.KeyExchanger().PublicKey()
-		foreign := controltest.NewWorld(t).Party(t, "D-7F3K2").Credential
 		for name, c := range map[string]identity.Credential{
-			"same generation": with(1, own), "another agreement key": with(2, otherKey.PublicKey()), "another authority": foreign,
+			"same generation": with(1, own), "all generations": with(math.MaxUint32, own), "another agreement key": with(2, otherKey.PublicKey()),
 			"another device": s.world.Party(t, "D-OTHER").Credential, "the same again": s.device.Credential,
 		} {
 			s.orderApp(func(o *control.Order) { o.Binding, o.Credential = s.binding, c })
@@ -183,4 +185,57 @@ func TestRenewalsThatAreRefused(t *testing.T) {
 		s.orderApp(func(o *control.Order) { o.Binding, o.Credential = s.binding, good })
 		require.Equal(t, control.AckDone, s.lastAck())
 	})
+}
+
+// A gateway whose clock or roots are wrong does not refuse for good what it cannot verify now: the device speaks under it already. It is asked for
+// again with the regular polls, and orders behind it go on.
+func TestRenewalWaits(t *testing.T) {
+	for name, offset := range map[string]time.Duration{"clock behind": -2 * time.Hour, "clock ahead": 2 * year, "another root": 0} {
+		t.Run(name, func(t *testing.T) {
+			renewing(t, func(t *testing.T, s *system) {
+				s.connected(250 * 24 * time.Hour)
+				issuer, roots := s.world.Authority, s.world.Roots
+				if offset == 0 {
+					other := controltest.NewWorldWith(t, ca.Config{Validity: 20 * year, DeviceValidity: year})
+					issuer, roots = other.Authority, slices.Concat(roots, other.Roots)
+				}
+				wrong := offset
+				_, stop := s.startApp(func(c *appgw.Config) { c.Now = func() time.Time { return time.Now().Add(wrong) } })
+				csr, err := identity.NewCSR(s.root.Signer(), s.sticker.Device.ID, identity.CSROptions{HelperHash: s.root.HelperHash()})
+				require.NoError(t, err)
+				chain, err := issuer.Issue(csr, ca.IssueOptions{})
+				require.NoError(t, err)
+				e, err := identity.Endorse(s.root.Signer(), chain[0], s.root.KeyExchanger().PublicKey(), identity.EndorseOptions{Generation: 2})
+				require.NoError(t, err)
+				sent, acks := s.publications(), len(s.platform.Acks())
+				s.orderApp(func(o *control.Order) {
+					o.Binding, o.Credential = s.binding, identity.Credential{Chain: chain, Endorsement: e}
+				})
+				time.Sleep(time.Hour)
+				require.Less(t, s.publications()-sent, 40)
+				require.Len(t, s.platform.Acks(), acks)
+
+				other := s.world.Party(t, "D-OTHER")
+				s.orderApp(func(o *control.Order) {
+					o.Device, _ = other.Verified.ID().Device()
+					o.Peer, o.Credential = o.Device.ID, other.Credential
+				})
+				synctest.Wait()
+				require.Len(t, s.platform.Acks(), acks+1)
+
+				stop()
+				s.startApp(func(c *appgw.Config) { c.Roots, c.Link = roots, s.broker.Client("A-WATER") })
+				synctest.Wait()
+				require.Equal(t, control.AckDone, s.lastAck())
+				require.Len(t, s.platform.Acks(), acks+2)
+			})
+		})
+	}
+}
+
+// publications counts all that were made.
+func (s *system) publications() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.seen)
 }

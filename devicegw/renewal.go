@@ -51,11 +51,11 @@ func (g *Gateway) verifyNext(c identity.Credential) (*identity.Verified, error) 
 	if err := ours(g.cfg.Root, g.id, next); err != nil {
 		return nil, err
 	}
-	if next.Generation() <= g.self.Generation() || next.CertificateHash() == g.self.CertificateHash() {
-		return nil, fmt.Errorf("%w: generation %d, have %d", errNotOurs, next.Generation(), g.self.Generation())
+	if err := next.Follows(g.self); err != nil {
+		return nil, err
 	}
-	if from, have := next.Certificate().NotBefore, g.self.Certificate().NotBefore; from.Before(have) {
-		return nil, fmt.Errorf("%w: it begins %s, the one in use %s", errNotOurs, from, have)
+	if next.CertificateHash() == g.self.CertificateHash() {
+		return nil, fmt.Errorf("%w: it is the certificate in use", errNotOurs)
 	}
 	return next, nil
 }
@@ -108,9 +108,11 @@ func (g *Gateway) takeChain(chain [][]byte) {
 
 // endorse makes the next credential, durable.
 func (g *Gateway) endorse(chain [][]byte) (*identity.Verified, error) {
-	e, err := identity.Endorse(g.cfg.Root.Signer(), chain[0], g.cfg.Root.KeyExchanger().PublicKey(), identity.EndorseOptions{
-		Generation: g.self.Generation() + 1,
-	})
+	generation := g.self.Generation()
+	if g.next != nil {
+		generation = max(generation, g.next.Generation()) // the platform may have taken that one, and takes none of an earlier generation after it
+	}
+	e, err := identity.Endorse(g.cfg.Root.Signer(), chain[0], g.cfg.Root.KeyExchanger().PublicKey(), identity.EndorseOptions{Generation: generation + 1})
 	if err != nil {
 		return nil, err
 	}
@@ -159,11 +161,13 @@ func (g *Gateway) admit(b []byte) (*control.Side, error) {
 	switch {
 	case a.Binding != g.platformBinding || a.Topics.Prefix() != g.topics.Prefix() || platform.ID() != g.platform.ID():
 		return nil, fmt.Errorf("%w: admission of another platform, binding or prefix", control.ErrForeign)
-	case platform.Generation() < g.platform.Generation(),
-		platform.Generation() == g.platform.Generation() && platform.CertificateHash() != g.platform.CertificateHash():
-		return nil, fmt.Errorf("%w: the platform's credential is of generation %d, have %d", control.ErrForeign, platform.Generation(), g.platform.Generation())
 	case self == g.self && platform.CertificateHash() == g.platform.CertificateHash():
 		return nil, nil // nothing new
+	}
+	if platform.CertificateHash() != g.platform.CertificateHash() || platform.Generation() != g.platform.Generation() {
+		if err := platform.Follows(g.platform); err != nil {
+			return nil, fmt.Errorf("%w: %w", control.ErrForeign, err)
+		}
 	}
 	peer, err := g.platformPeer(self, platform)
 	if err != nil {
@@ -246,6 +250,13 @@ func (g *Gateway) replacePeer(ctx context.Context, c identity.Credential) error 
 		return fmt.Errorf("%w: it is of %s, the device is connected with %s", control.ErrForeign, app.ID(), s.Peer.app)
 	case app.Generation() <= s.Peer.generation:
 		return nil
+	}
+	known, err := g.recall(s.Peer.Credential)
+	if err != nil {
+		return err
+	}
+	if err := app.Follows(known); err != nil {
+		return err
 	}
 	s.Peer = &appRecord{Binding: s.Peer.Binding, Credential: c, app: s.Peer.app, generation: app.Generation()}
 	var peer *e2e.Peer

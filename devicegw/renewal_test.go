@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/x509"
 	"fmt"
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -350,7 +351,8 @@ func TestRenewalRefuses(t *testing.T) {
 	forged := w.admission(&party{signer: a.signer, credential: w.platform.credential}, next)
 	for name, b := range map[string][]byte{
 		"another device": w.admission(w.platform, other.verified), "another binding": otherBinding, "not the platform's signature": forged,
-		"another platform": w.admission(w.ca.party(t, "P-OTHER"), next), "the one that is in force": w.admitted, "junk": []byte("junk"),
+		"another platform": w.admission(w.ca.party(t, "P-OTHER"), next),
+		"all generations":  w.admission(w.ca.certify(t, *w.platform, w.platform.verified.ID(), math.MaxUint32), next), "the one that is in force": w.admitted, "junk": []byte("junk"),
 	} {
 		require.False(t, devicegw.TakeAdmission(gw, b), name)
 		require.Equal(t, self.CertificateHash(), devicegw.Self(gw).CertificateHash(), name)
@@ -371,6 +373,7 @@ func TestRenewalRefuses(t *testing.T) {
 	devicegw.TakePeer(gw, renewed.credential)
 	devicegw.TakePeer(gw, w.ca.renewed(t, w.ca.renewed(t, w.ca.renewed(t, w.ca.party(t, "A-SECOND")))).credential)
 	devicegw.TakePeer(gw, identity.Credential{Chain: [][]byte{[]byte("junk")}})
+	devicegw.TakePeer(gw, w.ca.certify(t, *a.party, a.id.ID, math.MaxUint32).credential)
 	require.EqualValues(t, 2, devicegw.PeerGeneration(gw))
 	last := w.ca.renewed(t, again)
 	require.NoError(t, devicegw.TakeCRL(gw, w.revoke(a.id.ID)))
@@ -398,4 +401,48 @@ func TestRemovalAfterRekeying(t *testing.T) {
 	require.ErrorIs(t, devicegw.Apply(gw, w.remove(a, byOldKey)), control.ErrOrderRefused)
 	require.NoError(t, devicegw.Apply(gw, w.remove(a, a.disconnect())))
 	require.True(t, gw.Status().Application.IsZero())
+}
+
+// What was offered and ran out may have been accepted all the same: the next offer is of a later generation.
+func TestOffersCountOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := often(t)
+		gw, err := devicegw.Open(t.Context(), w.config())
+		require.NoError(t, err)
+		for generation := devicegw.Self(gw).Generation() + 1; generation < 5; generation++ {
+			chain, err := w.ca.Issue(devicegw.Request(gw), ca.IssueOptions{})
+			require.NoError(t, err)
+			devicegw.TakeChain(gw, chain)
+			require.Equal(t, generation, devicegw.Offer(gw).Generation())
+			time.Sleep(time.Hour)
+		}
+	})
+}
+
+// Whoever writes the memory can put back a certificate that was waiting once: the device does not turn to what came before the one in use.
+func TestOldPendingCertificate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := often(t)
+		gw, err := devicegw.Open(t.Context(), w.config())
+		require.NoError(t, err)
+		var pending []byte
+		for range 2 {
+			chain, err := w.ca.Issue(devicegw.Request(gw), ca.IssueOptions{})
+			require.NoError(t, err)
+			devicegw.TakeChain(gw, chain)
+			if pending == nil {
+				pending, err = w.nvm().Get(t.Context(), "renewal")
+				require.NoError(t, err)
+			}
+			next, err := w.ca.verifier.Verify(devicegw.Offer(gw), identity.RoleDevice)
+			require.NoError(t, err)
+			require.True(t, devicegw.TakeAdmission(gw, w.admission(w.platform, next)))
+			time.Sleep(time.Minute)
+		}
+		require.NoError(t, w.nvm().Put(t.Context(), "renewal", pending))
+		gw, err = devicegw.Open(t.Context(), w.config())
+		require.NoError(t, err)
+		require.EqualValues(t, 3, devicegw.Self(gw).Generation())
+		require.Empty(t, devicegw.Offer(gw).Chain)
+	})
 }

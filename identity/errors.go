@@ -27,6 +27,8 @@ var (
 	ErrRevoked = errors.New("identity: certificate is revoked")
 	// ErrEndorsement: an endorsement that is missing, malformed, or speaks of another certificate, name, role or key.
 	ErrEndorsement = errors.New("identity: endorsement does not hold")
+	// ErrGeneration: a credential that does not follow the one that is known: its generation is not higher, or too high, or its certificate is older.
+	ErrGeneration = errors.New("identity: credential does not follow the known one")
 	// ErrCSR: bytes that are no certificate request of a peer, or one whose sender does not have the key.
 	ErrCSR = errors.New("identity: unacceptable certificate request")
 	// ErrCRL: bytes that are no revocation list of a trusted CA.

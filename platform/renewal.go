@@ -190,8 +190,11 @@ func (s *Service) examineOffer(p *peer, c identity.Credential) (*identity.Verifi
 	if err != nil {
 		return nil, err
 	}
-	if v.ID() != p.id {
-		return nil, fmt.Errorf("%w: it is of %s", identity.ErrName, v.ID())
+	if err := v.Follows(p.self); err != nil {
+		return nil, err
+	}
+	if p.next != nil && v.Certificate().NotBefore.Before(p.next.self.Certificate().NotBefore) {
+		return nil, fmt.Errorf("%w: it is older than the one that was offered before", identity.ErrGeneration) // a message that comes late
 	}
 	if p.id.Role() == identity.RoleDevice {
 		have, _ := p.self.HelperHash()

@@ -5,8 +5,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
+	"math"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -211,6 +213,31 @@ func TestLapsedSuccessor(t *testing.T) {
 	})
 }
 
+// A message that was held on its way does not bring an older offer back: the peer may be using the newer one, and is heard under it.
+func TestLateOffer(t *testing.T) {
+	inRenewingWorld(t, func(t *testing.T, w *world, _ *renewer) {
+		dev := w.device("D-1")
+		dev.link.SetOffline(true)
+		time.Sleep(aLot)
+		first := dev.with(t, dev.obtain(), 1)
+		require.NotEmpty(t, dev.ask(control.Message{Credential: first.cred}).Admission)
+		_, late := dev.init(func([32]byte) control.Message { return control.Message{Credential: first.cred} })
+		sameGeneration := dev.with(t, first.cred.Chain, 2)
+		_, later := dev.init(func([32]byte) control.Message { return control.Message{Credential: sameGeneration.cred} })
+		time.Sleep(aLot)
+		second := dev.with(t, dev.obtain(), 2)
+		admission := dev.ask(control.Message{Credential: second.cred}).Admission
+		require.NotEmpty(t, admission)
+		for _, held := range [][]byte{late, later} {
+			require.NotEmpty(t, dev.send(held))
+			require.Equal(t, sha256.Sum256(second.cred.Chain[0]), w.record(dev).Next.CertificateHash)
+		}
+		dev = dev.turned(second, admission)
+		require.NotNil(t, dev.ask(control.Message{}))
+		require.EqualValues(t, 2, w.record(dev).Generation)
+	})
+}
+
 func TestOffersThatAreRefused(t *testing.T) {
 	inRenewingWorld(t, func(t *testing.T, w *world, r *renewer) {
 		dev, other := w.device("D-1"), w.device("D-2")
@@ -229,6 +256,7 @@ func TestOffersThatAreRefused(t *testing.T) {
 		for name, c := range map[string]identity.Credential{
 			"lower generation":      dev.with(t, chain, 0).cred,
 			"the one in use":        dev.with(t, dev.cred.Chain, 5).cred,
+			"all generations":       dev.with(t, chain, math.MaxUint32).cred,
 			"another name":          ofOther.cred,
 			"another agreement key": otherKey.cred,
 			"another authority":     foreign.cred,
@@ -296,6 +324,38 @@ func TestApplicationIsRekeyed(t *testing.T) {
 	})
 }
 
+// A device that was away while its application had other keys, and was revoked, lets go of it.
+func TestRevokedAfterARenewal(t *testing.T) {
+	inRenewingWorld(t, func(t *testing.T, w *world, _ *renewer) {
+		dev, app := w.device("D-1"), w.app("A-WATER")
+		require.NoError(t, app.connect(dev).Err())
+		dev.taken()
+		known, err := w.verifier().Verify(app.cred, identity.RoleApplication)
+		require.NoError(t, err)
+		dev.link.SetOffline(true)
+		app.link.SetOffline(true)
+		p := w.newKeys(app.party)
+		chain, err := w.authority.Issue(p.csr(t), ca.IssueOptions{NewKey: true})
+		require.NoError(t, err)
+		next := p.with(t, chain, 1)
+		app = app.turned(next, app.ask(control.Message{Credential: next.cred}).Admission)
+		require.NotNil(t, app.ask(control.Message{}))
+		crl, err := w.authority.RevokeCertificate(parse(t, chain[0]))
+		require.NoError(t, err)
+		require.NoError(t, w.svc.AddCRL(t.Context(), crl))
+		require.Equal(t, registry.Registered, w.record(dev).Status)
+
+		orders := dev.ask(control.Message{}).Orders
+		require.Len(t, orders, 1)
+		order, err := control.OpenOrder(orders[0], dev.peerCfg.Remote)
+		require.NoError(t, err)
+		ev, err := control.ParseEvidence(order.Evidence)
+		require.NoError(t, err)
+		require.NoError(t, dev.verifier.AddCRL(crl))
+		require.NoError(t, ev.Permits(order, dev.verifier, control.Parties{Device: dev.cred, Application: known}))
+	})
+}
+
 func parse(t *testing.T, der []byte) *x509.Certificate {
 	c, err := x509.ParseCertificate(der)
 	require.NoError(t, err)
@@ -309,4 +369,66 @@ func (w *world) newKeys(p party) party {
 	require.NoError(w.t, err)
 	p.signer, p.key = signer, other.key
 	return p
+}
+
+// Nothing of a device whose certificate is not good any more passes but what renews it, also where that came after it was found to be good.
+func TestLapsedDeviceIsNotHeard(t *testing.T) {
+	for name, revoked := range map[string]bool{"over": false, "its CA is revoked": true} {
+		t.Run(name, func(t *testing.T) {
+			inWorldOf(t, ca.Config{Validity: 20 * year, DeviceValidity: year}, nil, func(t *testing.T, w *world) {
+				app, root := w.app("A-WATER"), w.authority
+				if revoked {
+					w.issuing(root, "Issuing CA")
+				}
+				dev, other := w.device("D-1"), w.device("D-2")
+				dev.link.SetOffline(true)
+				other.link.SetOffline(true)
+				require.NoError(t, app.connect(dev).Err())
+				require.NoError(t, app.connect(other).Err())
+				app.link.SetOffline(true)
+				order := dev.ask(control.Message{}).Orders[0]
+				require.Len(t, other.ask(control.Message{}).Orders, 1)
+				o, err := control.OpenOrder(order, dev.peerCfg.Remote)
+				require.NoError(t, err)
+				ack, err := control.AckOf(dev.id, o.Number, order, control.AckDone).Sign(dev.signer)
+				require.NoError(t, err)
+				if revoked {
+					list, err := root.RevokeCertificate(w.authority.Certificate())
+					require.NoError(t, err)
+					require.NoError(t, w.svc.AddCRL(t.Context(), list))
+				} else {
+					time.Sleep(tooLong)
+				}
+				require.Empty(t, other.ask(control.Message{}).Orders)
+				require.Empty(t, dev.ask(control.Message{Acks: [][]byte{ack}}).Orders)
+				require.Len(t, w.record(dev).Pending(dev.id), 1, "its acknowledgement does not count")
+			})
+		})
+	}
+}
+
+// Neither are prekeys of such an application passed on.
+func TestLapsedApplicationHasNoPrekeys(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		root := w.authority
+		dev := w.device("D-1")
+		w.issuing(root, "Issuing CA")
+		app := w.app("A-WATER")
+		require.NoError(t, app.connect(dev).Err())
+		dev.link.SetOffline(true)
+		app.link.SetOffline(true)
+		prekey := func(number uint32) control.Message {
+			b, err := e2e.SignPrekey(app.signer, app.peerCfg.Self, number, time.Now().Add(time.Hour), w.keys(app.id).key.PublicKey())
+			require.NoError(t, err)
+			return control.Message{Prekey: b}
+		}
+		first := prekey(1)
+		app.ask(first)
+		require.Equal(t, first.Prekey, dev.ask(control.Message{}).Prekey)
+		list, err := root.RevokeCertificate(w.authority.Certificate())
+		require.NoError(t, err)
+		require.NoError(t, w.svc.AddCRL(t.Context(), list))
+		app.ask(prekey(2))
+		require.Equal(t, first.Prekey, dev.ask(control.Message{}).Prekey)
+	})
 }

@@ -102,18 +102,12 @@ func (t *txn) keepLists() (changed bool, err error) {
 
 // carryOut ends whom a list names.
 func (t *txn) carryOut(l newList) error {
-	used := false
 	for _, id := range t.s.named(l.RevocationList) {
-		eff, err := t.revoked(id, l.bundle, l.hash)
-		if err != nil {
+		if err := t.revoked(id, l); err != nil {
 			return err
 		}
-		used = used || eff
 	}
-	if !used {
-		return nil
-	}
-	return t.keep(l.evidence)
+	return nil
 }
 
 // cutOff returns whose connections end because the issuing CA of the certificate in the registry is revoked, and the chains of such CAs: with
@@ -157,23 +151,33 @@ func (s *Service) noteOver(over map[[32]byte]bool) {
 }
 
 // revoked carries out that a list names a peer.
-func (t *txn) revoked(id identity.ID, der []byte, hash [32]byte) (changed bool, err error) {
+func (t *txn) revoked(id identity.ID, l newList) error {
 	var c identity.Credential
 	var e registry.Event
+	evidence := l.evidence
 	if dev, ok := id.Device(); ok {
 		d, _ := t.state.Device(dev)
-		c, e = d.Credential, registry.DeviceRevoked{Device: dev, Evidence: hash}
+		c, e = d.Credential, registry.DeviceRevoked{Device: dev, Evidence: l.hash}
 	} else {
 		app, _ := id.App()
 		a, _ := t.state.Application(app)
-		c, e = a.Credential, registry.ApplicationRevoked{App: app, Evidence: hash}
+		c = a.Credential
+		var err error
+		// A device that was away may know an earlier certificate, which the list does not name.
+		if evidence, err = (control.Evidence{CRL: l.bundle, Application: c}).Marshal(); err != nil {
+			return err
+		}
+		e = registry.ApplicationRevoked{App: app, Evidence: sha256.Sum256(evidence)}
 	}
 	// Serial numbers are an authority's own; only this says that the list is about this certificate.
-	if t.s.verifier.VerifyRevoked(der, c) != nil {
-		return false, nil
+	if t.s.verifier.VerifyRevoked(l.bundle, c) != nil {
+		return nil
 	}
 	eff, err := t.apply(e)
-	return eff.Changed(), err
+	if err != nil || !eff.Changed() {
+		return err
+	}
+	return t.keep(evidence)
 }
 
 // index notes the serial number of a peer's certificate. It wants writing, or a service that nobody else has yet.

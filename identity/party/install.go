@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"net"
 
 	"github.com/semio-iot/semio/identity"
@@ -20,13 +21,24 @@ import (
 //
 // A renewed certificate comes with an endorsement of the next generation. The credential before it stays as one of [Party.Previous].
 func (p *Party) Install(chain [][]byte, roots []*x509.Certificate) error {
-	if err := p.install(chain, roots); err != nil {
+	return p.installAfter(-1, chain, roots)
+}
+
+// InstallAfter is [Party.Install] for a party that others know under a later generation than its folder does, so that they refuse what Install makes
+// ([identity.ErrGeneration]; the platform's log says which one it knows): the folder was lost, or comes from a backup, or a thief of the keys
+// has used them for a renewal.
+func (p *Party) InstallAfter(generation uint32, chain [][]byte, roots []*x509.Certificate) error {
+	return p.installAfter(int64(generation), chain, roots)
+}
+
+func (p *Party) installAfter(generation int64, chain [][]byte, roots []*x509.Certificate) error {
+	if err := p.install(generation, chain, roots); err != nil {
 		return fmt.Errorf("install certificate of %s: %w", p.id, err)
 	}
 	return nil
 }
 
-func (p *Party) install(chain [][]byte, roots []*x509.Certificate) error {
+func (p *Party) install(after int64, chain [][]byte, roots []*x509.Certificate) error {
 	if len(roots) == 0 {
 		roots = p.roots
 	}
@@ -39,7 +51,7 @@ func (p *Party) install(chain [][]byte, roots []*x509.Certificate) error {
 	if err := p.tidy(); err != nil {
 		return err
 	}
-	c, k, err := p.endorsed(chain)
+	c, k, err := p.endorsed(after, chain)
 	if err != nil {
 		return err
 	}
@@ -73,7 +85,7 @@ func (p *Party) install(chain [][]byte, roots []*x509.Certificate) error {
 }
 
 // endorsed lets the certified key vouch for the agreement key that goes with it. The same certificate gives the same bytes.
-func (p *Party) endorsed(chain [][]byte) (identity.Credential, keys, error) {
+func (p *Party) endorsed(after int64, chain [][]byte) (identity.Credential, keys, error) {
 	c := identity.Credential{Chain: chain}
 	leaf, err := x509.ParseCertificate(chain[0])
 	if err != nil {
@@ -93,13 +105,15 @@ func (p *Party) endorsed(chain [][]byte) (identity.Credential, keys, error) {
 	if err != nil {
 		return c, k, err
 	}
-	generation := p.cred.Generation()
-	if len(p.cred.Chain) > 0 && !bytes.Equal(p.cred.Chain[0], chain[0]) {
-		if generation++; generation == 0 {
-			return c, k, errors.New("party: no generation is left; create the party anew")
-		}
+	if len(p.cred.Chain) > 0 && bytes.Equal(p.cred.Chain[0], chain[0]) {
+		after = int64(p.cred.Generation()) - 1
+	} else if len(p.cred.Chain) > 0 {
+		after = max(after, int64(p.cred.Generation()))
 	}
-	c.Endorsement, err = identity.Endorse(k.signing, chain[0], agreement, identity.EndorseOptions{Generation: generation})
+	if after >= math.MaxUint32 {
+		return c, k, errors.New("party: no generation is left; create the party anew")
+	}
+	c.Endorsement, err = identity.Endorse(k.signing, chain[0], agreement, identity.EndorseOptions{Generation: uint32(after + 1)})
 	return c, k, err
 }
 

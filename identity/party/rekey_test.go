@@ -2,6 +2,7 @@ package party_test
 
 import (
 	"crypto/x509"
+	"math"
 	"path/filepath"
 	"testing"
 	"time"
@@ -240,4 +241,29 @@ func TestPreviousSurvivesPowerCut(t *testing.T) {
 		}
 	}
 	require.Positive(t, n)
+}
+
+// What others know of a party decides how its next credential counts, when its folder does not know that any more.
+func TestInstallAfter(t *testing.T) {
+	a, roots := newCA(t, nil)
+	p := create(t, "A-WATER")
+	chain := issue(t, a, p)
+	require.NoError(t, p.InstallAfter(6, chain, roots))
+	require.EqualValues(t, 7, working(t, p).Generation())
+	require.NoError(t, p.InstallAfter(9, chain, roots))
+	require.EqualValues(t, 7, working(t, p).Generation(), "the same certificate is the same credential")
+
+	for i, known := range []uint32{0, 263, math.MaxUint32 - 1, math.MaxUint32} {
+		request, err := p.Rekey()
+		require.NoError(t, err)
+		chain, err := a.Rekey(request)
+		require.NoError(t, err)
+		err = p.InstallAfter(known, chain, nil)
+		if i == 3 {
+			require.Error(t, err)
+			break
+		}
+		require.NoError(t, err)
+		require.Equal(t, max(known, 7)+1, working(t, p).Generation())
+	}
 }

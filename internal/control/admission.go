@@ -69,12 +69,19 @@ func OpenAdmission(b []byte, v *identity.Verifier, self *identity.Verified) (a A
 // ReopenAdmission is OpenAdmission for the one that was opened and kept: the platform's certificate may be over or revoked since. A client then
 // takes nothing from the platform but another admission, by which it comes back.
 func ReopenAdmission(b []byte, v *identity.Verifier, self *identity.Verified) (a Admission, platform *identity.Verified, err error) {
-	// Without revocation lists: who changed its keys because they were stolen has the old certificate revoked.
-	known, err := identity.NewVerifier(identity.VerifierConfig{Roots: v.Roots(), Now: func() time.Time { return endOfTime }})
+	return openAdmission(b, func(c identity.Credential, want identity.Role) (*identity.Verified, error) {
+		// Without revocation lists: who changed its keys because they were stolen has the old certificate revoked.
+		return verifyEver(c, v, want)
+	}, self)
+}
+
+// verifyEver verifies what was good once, without revocation lists.
+func verifyEver(c identity.Credential, v *identity.Verifier, want identity.Role) (*identity.Verified, error) {
+	ever, err := identity.NewVerifier(identity.VerifierConfig{Roots: v.Roots(), Now: func() time.Time { return endOfTime }})
 	if err != nil {
-		return a, nil, fmt.Errorf("open admission: %w", err)
+		return nil, err
 	}
-	return openAdmission(b, known.VerifyLapsed, self)
+	return ever.VerifyLapsed(c, want)
 }
 
 // endOfTime is when every certificate has begun: a device without a clock may be behind.

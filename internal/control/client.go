@@ -23,6 +23,10 @@ var (
 	ErrOrderSuperseded = errors.New("control: order superseded by a later one")
 )
 
+// ErrOrderWaits is what ClientConfig.Apply returns for an order that it would refuse now, for a reason that can pass: a clock that is wrong, or a root that
+// is not installed yet. The order stays with the platform and comes with the next poll; it does not hold up those behind it.
+var ErrOrderWaits = errors.New("control: order waits")
+
 // ErrOutcomeUnknown reports a request whose answer did not come in time. The platform may have carried it out, or still will:
 // ask for the device's state, or repeat the request, which then succeeds at once if it was.
 var ErrOutcomeUnknown = errors.New("control: no answer from the platform in time, outcome unknown")
@@ -41,7 +45,8 @@ type ClientConfig struct {
 
 	// Apply carries out an order whose signature, sender and receiver have been verified. It is durable when Apply returns
 	// nil, and applying an order again changes nothing and returns what it returned before. ErrOrderRefused and
-	// ErrOrderSuperseded, wrapped or not, are final and told to the platform; after any other error the order comes again.
+	// ErrOrderSuperseded, wrapped or not, are final and told to the platform; after ErrOrderWaits the order comes with the next poll, and
+	// after any other error soon.
 	Apply func(ctx context.Context, o Order) error
 
 	// KeepCRL, optional, acts on the lists that the Verifier has taken by now, and makes them durable. The platform does not send again what the
@@ -493,8 +498,12 @@ func (c *Client) settle(ctx context.Context, r Reply, acks *[][]byte) (more, stu
 	if len(r.PeerCredential.Chain) > 0 && c.cfg.TakePeer != nil {
 		c.cfg.TakePeer(r.PeerCredential) // before the orders, whose evidence may be signed with its key
 	}
+	more = r.More
 	for _, b := range r.Orders {
-		if !c.obey(ctx, b, acks) {
+		switch err := c.obey(ctx, b, acks); {
+		case errors.Is(err, ErrOrderWaits):
+			more = false // what comes next may be the same
+		case err != nil:
 			return r.More, true
 		}
 	}
@@ -505,7 +514,7 @@ func (c *Client) settle(ctx context.Context, r Reply, acks *[][]byte) (more, stu
 		c.cfg.TakeChain(r.Chain)
 	}
 	c.readmit(r, acks)
-	return r.More, false
+	return more, false
 }
 
 // readmit takes a new admission, and reports whether another side is gone on with.
@@ -531,8 +540,8 @@ func (c *Client) turn(next *Side, acks *[][]byte) {
 	c.Ask() // so that the platform hears of it
 }
 
-// obey applies an order and adds its acknowledgement, if there is one to make. It reports whether the next order may follow.
-func (c *Client) obey(ctx context.Context, b []byte, acks *[][]byte) bool {
+// obey applies an order and adds its acknowledgement, if there is one to make. An error says that the order has to come again.
+func (c *Client) obey(ctx context.Context, b []byte, acks *[][]byte) error {
 	o, err := OpenOrder(b, c.side.Platform)
 	if err == nil && (o.To != c.id || o.PlatformBinding != c.cfg.Binding) {
 		err = fmt.Errorf("%w: order to %s", ErrForeign, o.To)
@@ -540,7 +549,7 @@ func (c *Client) obey(ctx context.Context, b []byte, acks *[][]byte) bool {
 	if err != nil {
 		// Not even a number can be trusted here, so there is nothing to acknowledge.
 		c.log.Error("order of the platform", "err", err)
-		return true
+		return nil
 	}
 	result := AckDone
 	switch err := c.cfg.Apply(ctx, o); {
@@ -551,15 +560,15 @@ func (c *Client) obey(ctx context.Context, b []byte, acks *[][]byte) bool {
 		result = AckSuperseded
 	case err != nil:
 		c.log.Error("order not applied, will be tried again", "op", o.Op, "device", o.Device, "number", o.Number, "err", err)
-		return false
+		return err
 	}
 	ack, err := AckOf(c.id, o.Number, b, result).Sign(c.side.Signer)
 	if err != nil {
 		c.log.Error("acknowledge order", "number", o.Number, "err", err)
-		return false
+		return err
 	}
 	*acks = append(*acks, ack)
-	return true
+	return nil
 }
 
 // heldLists are the revocation lists that the platform need not send.

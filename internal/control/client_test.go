@@ -182,6 +182,34 @@ func TestClientTriesAgainWhatFailed(t *testing.T) {
 	})
 }
 
+// What cannot be carried out yet holds up nothing, and does not make the client spin.
+func TestClientLeavesWhatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := controltest.NewWorld(t)
+		l := connect(t, w, w.Party(t, "D-1"), time.Hour)
+		defer l.run()()
+		l.platform.Order(l.install(1))
+		l.platform.Order(l.install(2))
+		waits := true
+		l.apply = func(o control.Order) error {
+			if waits && o.Lifecycle == 1 {
+				return fmt.Errorf("%w: the clock is wrong", control.ErrOrderWaits)
+			}
+			return nil
+		}
+		l.client.LinkUp()
+		require.NoError(t, l.client.Sync(t.Context()))
+		require.Len(t, l.platform.Acks(), 1)
+		polls := len(l.sent())
+		time.Sleep(10 * time.Hour)
+		require.Less(t, len(l.sent())-polls, 20)
+		require.Len(t, l.platform.Acks(), 1)
+		waits = false
+		require.NoError(t, l.client.Sync(t.Context()))
+		require.Len(t, l.platform.Acks(), 2)
+	})
+}
+
 func TestClientResendsTheSameBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := controltest.NewWorld(t)

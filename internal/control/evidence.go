@@ -16,19 +16,16 @@ var ErrEvidence = errors.New("control: order lacks evidence")
 // LP24 signed request or empty ‖ LP24 credential or empty ‖ LP24 revocation list or empty.
 type Evidence struct {
 	Request *SignedRequest
-	// Application is the credential that Request was signed under. A device that was away while the application changed its keys knows
-	// the one before.
+	CRL     []byte // a bundle
+	// Application is the credential that Request was signed under, or that CRL names. A device that was away while the application had it renewed
+	// knows the one before.
 	Application identity.Credential
-	CRL         []byte // DER
 }
 
 // Marshal encodes the evidence.
 func (e Evidence) Marshal() ([]byte, error) {
 	if (e.Request == nil) == (len(e.CRL) == 0) {
 		return nil, errors.New("control: evidence is either a request or a revocation list")
-	}
-	if e.Request == nil && len(e.Application.Chain) > 0 {
-		return nil, errors.New("control: a revocation list is no application's")
 	}
 	b := build()
 	var req []byte
@@ -51,7 +48,7 @@ func ParseEvidence(b []byte) (Evidence, error) {
 	if err := p.done("evidence"); err != nil {
 		return Evidence{}, err
 	}
-	if (req == nil) == (crl == nil) || req == nil && len(app.Chain) > 0 {
+	if (req == nil) == (crl == nil) {
 		return Evidence{}, malformed("evidence")
 	}
 	e := Evidence{Application: app, CRL: crl}
@@ -74,7 +71,7 @@ type Parties struct {
 // Permits tells whether the evidence of a remove or wipe order is enough; if not, the error is [ErrEvidence].
 //
 // A binding ends by the application's own signed request for exactly this binding, or by a list of the certificate authority
-// that names either side's certificate. A device is wiped only by a list that names its own certificate.
+// that names either side's certificate. The application's may be a later one than the one that is known. A device is wiped only by a list that names its own certificate.
 func (e Evidence) Permits(o Order, v *identity.Verifier, p Parties) error {
 	switch {
 	case e.Request != nil && o.Op == OrderRemove && p.Application != nil:
@@ -90,7 +87,7 @@ func (e Evidence) Permits(o Order, v *identity.Verifier, p Parties) error {
 		if v.VerifyRevoked(e.CRL, p.Device) == nil {
 			return nil
 		}
-		if o.Op == OrderRemove && p.Application != nil && v.VerifyRevoked(e.CRL, p.Application.Credential()) == nil {
+		if o.Op == OrderRemove && p.Application != nil && e.revokes(v, p.Application) {
 			return nil
 		}
 		return fmt.Errorf("%w: the revocation list does not name the certificate", ErrEvidence)
@@ -98,16 +95,39 @@ func (e Evidence) Permits(o Order, v *identity.Verifier, p Parties) error {
 	return fmt.Errorf("%w: %s of %s", ErrEvidence, o.Op, o.Device)
 }
 
-// signed verifies the request's signature: by the application as it is known, or by what it became after that, which the authority says. An earlier
-// key is good for nothing: it may have been replaced because somebody else has it.
+// signed verifies the request's signature: by the application as it is known, or by what it became after that. An earlier key is good for nothing:
+// it may have been replaced because somebody else has it.
 func (e Evidence) signed(v *identity.Verifier, known *identity.Verified) error {
 	err := e.Request.Verify(known)
-	if err == nil || len(e.Application.Chain) == 0 {
-		return err
+	if err == nil {
+		return nil
 	}
-	app, verr := v.VerifyLapsed(e.Application, identity.RoleApplication)
-	if verr != nil || app.ID() != known.ID() || app.Generation() <= known.Generation() {
-		return err
+	if app := e.became(v, known); app != nil {
+		return e.Request.Verify(app)
 	}
-	return e.Request.Verify(app)
+	return err
+}
+
+// revokes says whether the list names the application as it is known, or what it became after that.
+func (e Evidence) revokes(v *identity.Verifier, known *identity.Verified) bool {
+	if v.VerifyRevoked(e.CRL, known.Credential()) == nil {
+		return true
+	}
+	app := e.became(v, known)
+	return app != nil && v.VerifyRevoked(e.CRL, app.Credential()) == nil
+}
+
+// became returns what the application is by the evidence, if that follows what is known of it, or nil.
+//
+// That a list names it by now plays no part. The order may have waited since the application asked, and refused for that it would not come again;
+// and such a list is evidence itself.
+func (e Evidence) became(v *identity.Verifier, known *identity.Verified) *identity.Verified {
+	if len(e.Application.Chain) == 0 {
+		return nil
+	}
+	app, err := verifyEver(e.Application, v, identity.RoleApplication)
+	if err != nil || app.Follows(known) != nil {
+		return nil
+	}
+	return app
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/semio-iot/semio/e2e"
 	"github.com/semio-iot/semio/identity"
+	"github.com/semio-iot/semio/identity/ca"
 	"github.com/semio-iot/semio/internal/control"
 	"github.com/semio-iot/semio/internal/control/controltest"
 )
@@ -336,6 +337,81 @@ func TestEvidence(t *testing.T) {
 	require.Error(t, err)
 	_, err = control.Evidence{Request: &disconnect, CRL: devices}.Marshal()
 	require.Error(t, err)
+}
+
+// A device that was away knows the application as it was. What the application became is evidence, also once a list names that; what it was before
+// is none, whatever generation the holder of its key writes.
+func TestEvidenceAfterRenewals(t *testing.T) {
+	c := newCast(t)
+	now := time.Now().Add(-30 * 24 * time.Hour)
+	c.World = controltest.NewWorldWith(t, ca.Config{Now: func() time.Time { return now }})
+	c.v = c.Verifier(t)
+	device, other := c.Party(t, "D-7F3K2"), c.Party(t, "A-HEAT")
+	was := []controltest.Party{c.Party(t, "A-WATER")}
+	for i := range uint32(3) {
+		now = now.Add(7 * 24 * time.Hour)
+		was = append(was, c.Rekeyed(t, was[i], i+1))
+	}
+	otherLater := c.Rekeyed(t, other, 1)
+	list := func(p controltest.Party) []byte {
+		b, err := c.Authority.RevokeCertificate(p.Verified.Certificate())
+		require.NoError(t, err)
+		return b
+	}
+	listOfOther := list(otherLater)
+	listOf2 := list(was[2])
+	require.NoError(t, c.v.AddCRL(listOf2))
+	listOf0 := list(was[0])
+	again := was[0].Credential
+	var err error
+	again.Endorsement, err = identity.Endorse(was[0].Signer, again.Chain[0], was[0].Key.PublicKey(), identity.EndorseOptions{Generation: 9})
+	require.NoError(t, err)
+	by := func(p controltest.Party) *control.SignedRequest {
+		s := c.signed(t, control.OpDisconnect, p)
+		return &s
+	}
+	byOther := by(otherLater)
+	otherID, _ := other.Verified.ID().App()
+	byOther.Request.App = otherID
+	*byOther, err = byOther.Request.Sign([32]byte{1}, otherLater.Signer, nil)
+	require.NoError(t, err)
+	for _, k := range []struct {
+		name  string
+		e     control.Evidence
+		known int
+		ok    bool
+	}{
+		{"request by what it is", control.Evidence{Request: by(was[3]), Application: was[3].Credential}, 1, true},
+		{"request by what it became and is no more, revoked since", control.Evidence{Request: by(was[2]), Application: was[2].Credential}, 1, true},
+		{"request by what it was", control.Evidence{Request: by(was[0]), Application: was[0].Credential}, 1, false},
+		{"request by what it was under a later generation", control.Evidence{Request: by(was[0]), Application: again}, 1, false},
+		{"request by another application", control.Evidence{Request: byOther, Application: otherLater.Credential}, 0, false},
+		{"request in its name under the key of another application", control.Evidence{Request: by(otherLater), Application: otherLater.Credential}, 0, false},
+		{"list of what it became", control.Evidence{CRL: listOf2, Application: was[2].Credential}, 1, true},
+		{"list of what it became, without saying so", control.Evidence{CRL: listOf2}, 1, false},
+		{"list of what is known", control.Evidence{CRL: listOf2, Application: was[3].Credential}, 2, true},
+		{"list that does not name what it became", control.Evidence{CRL: listOf2, Application: was[3].Credential}, 1, false},
+		{"list of what it was", control.Evidence{CRL: listOf0, Application: was[0].Credential}, 1, false},
+		{"list of what it was under a later generation", control.Evidence{CRL: listOf0, Application: again}, 1, false},
+		{"list of another application", control.Evidence{CRL: listOfOther, Application: otherLater.Credential}, 0, false},
+	} {
+		t.Run(k.name, func(t *testing.T) {
+			b, err := k.e.Marshal()
+			require.NoError(t, err)
+			e, err := control.ParseEvidence(b)
+			require.NoError(t, err)
+			p := control.Parties{Device: device.Credential, Application: was[k.known].Verified}
+			err = e.Permits(c.order(control.OrderRemove), c.v, p)
+			if k.ok {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorIs(t, err, control.ErrEvidence)
+			if len(e.CRL) > 0 {
+				require.ErrorIs(t, e.Permits(c.order(control.OrderWipe), c.v, p), control.ErrEvidence)
+			}
+		})
+	}
 }
 
 func TestMessageAndReply(t *testing.T) {

@@ -19,7 +19,9 @@ func (c *change) offered(e Offered) error {
 		if next.CertificateHash == n.CertificateHash && next.Generation == n.Generation {
 			return true, nil
 		}
-		if n.Generation <= current.Generation || n.CertificateHash == current.CertificateHash {
+		// A message may come late: an offer that the peer has made a newer one since must not take its place, because the peer may be
+		// using that one already, and does not go back.
+		if n.Generation <= current.Generation || n.Generation < next.Generation || n.CertificateHash == current.CertificateHash {
 			return false, fails(ErrGeneration)
 		}
 		return false, nil

@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/semio-iot/semio/identity"
 	"github.com/semio-iot/semio/platform/registry"
 )
 
@@ -56,6 +57,17 @@ func TestRenewal(t *testing.T) {
 	w.refused(registry.Offered{Peer: app(t, "A-NONE").ID, Next: successor(2, 1)}, registry.ErrUnknownApplication)
 	w.refused(registry.Renewed{Peer: app(t, "A-NONE").ID, CertificateHash: [32]byte{2}, Evidence: ev}, registry.ErrUnknownApplication)
 	w.refused(registry.Renewed{Peer: d.ID, CertificateHash: [32]byte{3}}, registry.ErrInvalid)
+}
+
+// An offer that was held up on its way changes nothing: its peer has made a newer one, and may be using it.
+func TestLateOffer(t *testing.T) {
+	w, d, a, _ := newWorld(t)
+	for _, peer := range []identity.ID{d.ID, a.ID} {
+		w.do(registry.Offered{Peer: peer, Next: successor(3, 2)})
+		w.refused(registry.Offered{Peer: peer, Next: successor(2, 1)}, registry.ErrGeneration)
+		require.True(t, w.s.Holds(peer, [32]byte{3}))
+		w.do(registry.Renewed{Peer: peer, CertificateHash: [32]byte{3}, Evidence: ev})
+	}
 }
 
 // An application that sleeps through several renewals, and the end of the connection, finds one order of each.

@@ -20,6 +20,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"strings"
 	"time"
@@ -91,6 +92,7 @@ func install(roles []identity.Role) func(*cli.Flags) cli.Action {
 		dir := Flag(f)
 		chain := f.String("chain", "", "`file` of the certificate chain that the authority issued")
 		roots := f.String("roots", "", "`file` of the root certificates to trust; needed the first time")
+		after := f.Int64("after", -1, "`generation` that others know, where it is later than that of the folder, which came from a backup for example")
 		var admission, server *string
 		if has(roles, identity.RoleApplication) {
 			admission = f.String("admission", "", "`file` of the platform's admission")
@@ -107,8 +109,11 @@ func install(roles []identity.Role) func(*cli.Flags) cli.Action {
 			if *chain == "" && given(admission) == "" && given(server) == "" {
 				return cli.Usage("nothing to install: name a file")
 			}
+			if *after < -1 || *after > math.MaxUint32 || *after >= 0 && *chain == "" {
+				return cli.Usage("-after: want a number up to %d, with -chain", uint32(math.MaxUint32))
+			}
 			if *chain != "" {
-				if err := installChain(p, *chain, *roots); err != nil {
+				if err := installChain(p, *chain, *roots, *after); err != nil {
 					return err
 				}
 			}
@@ -135,7 +140,7 @@ func install(roles []identity.Role) func(*cli.Flags) cli.Action {
 	}
 }
 
-func installChain(p *party.Party, chain, roots string) error {
+func installChain(p *party.Party, chain, roots string, after int64) error {
 	certs, err := party.ReadCertificates(chain)
 	if err != nil {
 		return err
@@ -145,6 +150,9 @@ func installChain(p *party.Party, chain, roots string) error {
 		if trusted, err = party.ReadCertificates(roots); err != nil {
 			return err
 		}
+	}
+	if after >= 0 {
+		return hint(p.InstallAfter(uint32(after), raw(certs), trusted))
 	}
 	return hint(p.Install(raw(certs), trusted))
 }

@@ -52,6 +52,20 @@ func TestFromInitToAdmitted(t *testing.T) {
 	require.Contains(t, clitest.OK(t, application, "show", "-party", dir, "-json"), `"admitted":true`)
 }
 
+// A folder that was lost is made anew, and counts on from what others know.
+func TestInstallAfter(t *testing.T) {
+	a := clitest.NewAuthority(t, 0)
+	dir := filepath.Join(t.TempDir(), "water")
+	clitest.OK(t, application, "init", "-party", dir, "-id", "A-WATER")
+	chain, root := answer(t, a, filepath.Join(dir, "request.pem"))
+	clitest.OK(t, application, "install", "-party", dir, "-chain", chain, "-roots", root, "-after", "6")
+	p, err := party.Open(dir)
+	require.NoError(t, err)
+	c, err := p.Credential()
+	require.NoError(t, err)
+	require.EqualValues(t, 7, c.Generation())
+}
+
 func TestWrongInput(t *testing.T) {
 	a, other := clitest.NewAuthority(t, 0), clitest.NewAuthority(t, 0)
 	dir, stranger := filepath.Join(t.TempDir(), "water"), filepath.Join(t.TempDir(), "heat")
@@ -89,6 +103,7 @@ func TestWrongInput(t *testing.T) {
 		"role":       {[]string{"init", "-party", dir, "-id", "P-SEMIO"}, "-id P-SEMIO is the name of a platform, want for example A-WATER"},
 		"lower case": {[]string{"init", "-party", dir, "-id", "a-water"}, "-id: "},
 		"nothing":    {[]string{"install", "-party", dir}, "nothing to install: name a file"},
+		"generation": {[]string{"install", "-party", dir, "-chain", chain, "-after", "4294967296"}, "-after: want a number up to 4294967295"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := clitest.Run(t, application, c.args...)

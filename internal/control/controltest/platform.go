@@ -31,6 +31,9 @@ type Platform struct {
 	// Prekey, when not nil, goes to every device in the place of what the application has sent.
 	Prekey []byte
 
+	// Admission, when not nil, goes to every peer in the place of what is right for it.
+	Admission []byte
+
 	// Issue, when not nil, certifies what peers ask for.
 	Issue func(csr []byte) (chain [][]byte, err error)
 
@@ -78,6 +81,13 @@ func (p *Platform) peer(v *identity.Verified, binding e2e.BindingID) *peer {
 	s, err := e2e.NewPeer(e2e.Config{Self: p.Verified, Key: p.Key, Remote: v, Binding: binding, Epochs: noEpochs{}})
 	require.NoError(p.t, err)
 	return &peer{verified: v, binding: binding, e2e: s, orders: map[uint64][]byte{}}
+}
+
+// Readmit sets Admission while the platform answers.
+func (p *Platform) Readmit(admission []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.Admission = admission
 }
 
 // Certify sets Issue while the platform answers.
@@ -278,6 +288,9 @@ func (p *Platform) Answer(id identity.ID, init []byte) []byte {
 	}
 	if outdated && reply.Admission == nil {
 		reply.Admission = p.admission(from.verified, from.binding)
+	}
+	if p.Admission != nil {
+		reply.Admission = p.Admission
 	}
 	if v := p.PeerCredential; v != nil && m.PeerGeneration < v.Generation() && id.Role() == identity.RoleDevice {
 		reply.PeerCredential = v.Credential()
