@@ -79,7 +79,7 @@ type system struct {
 	gone                identity.DeviceID
 	authority           *cahttp.Server
 	boss                *adminhttp.Client
-	clients             []*identity.Verifier // of those who ask the administration
+	clients             []*identity.Verifier // of those who ask the administration and the authority
 	rows, sound         []row
 }
 
@@ -118,7 +118,8 @@ func newSystem(t *testing.T) *system {
 	s.Authority = s.solid
 	bySound, byDoomed := s.registration(line, s.soft("D-SOFT2", s.doomed)), s.registration(station, soundCred)
 	goneAgain := s.registered(line, s.gone)
-	caURL, adminURL := s.serveAuthority(boss), s.serveAdmin(boss)
+	s.authority = s.newAuthority(s.solid)
+	caURL, falseURL, adminURL := s.serve(s.authority.Serve), s.serve(s.newAuthority(s.doomed).Serve), s.serveAdmin(boss)
 	s.boss = s.adminClient(adminURL, boss)
 	falseAdmin := s.adminClient(s.serveAdminAs(s.Server(s.doomed), boss), boss)
 
@@ -146,6 +147,7 @@ func newSystem(t *testing.T) *system {
 		{"authority", "registrar of the revoked CA", s.issue(caURL, partyTLS(t, station), "D-NEW"), cahttp.ErrUnauthenticated},
 		{"authority", "operator of the revoked CA", s.issue(caURL, partyTLS(t, operator), "A-NEW"), cahttp.ErrUnauthenticated},
 		{"authority", "revoked device", s.renew(caURL, goneDir), cahttp.ErrUnauthenticated},
+		{"authority's client", "server of the revoked CA", s.crlOf(falseURL, boss), identity.ErrRevoked},
 		{"administration", "operator of the revoked CA", s.list(s.adminClient(adminURL, operator)), adminhttp.ErrUnauthenticated},
 		{"administration", "registrar of the revoked CA", func(ctx context.Context) error {
 			_, err := s.adminClient(adminURL, station).Register(ctx, byDoomed)
@@ -167,7 +169,7 @@ func newSystem(t *testing.T) *system {
 	return s
 }
 
-// distribute gives the lists out: once to the platform, once to the authority that serves, and to the clients of the administration, which nobody tells.
+// distribute gives the lists out: once to the platform, once to the authority that serves, and to the clients of both, which nobody tells.
 func (s *system) distribute() {
 	byRoot, err := s.root.RevokeCertificate(s.doomed.Certificate())
 	require.NoError(s.t, err)
@@ -374,13 +376,30 @@ func (s *system) admit(p *party.Party) func(context.Context) error {
 	}
 }
 
-func (s *system) serveAuthority(boss *party.Party) string {
-	id, _ := boss.ID().Operator()
-	doomed, err := identity.ParseOperatorID("O-DOOMED")
+func (s *system) newAuthority(of *ca.Authority) *cahttp.Server {
+	var operators []identity.OperatorID
+	for _, name := range []string{"O-BOSS", "O-DOOMED"} {
+		id, err := identity.ParseOperatorID(name)
+		require.NoError(s.t, err)
+		operators = append(operators, id)
+	}
+	srv, err := cahttp.New(cahttp.Config{Authority: of, Hosts: []string{"127.0.0.1"}, Operators: operators})
 	require.NoError(s.t, err)
-	s.authority, err = cahttp.New(cahttp.Config{Authority: s.solid, Hosts: []string{"127.0.0.1"}, Operators: []identity.OperatorID{id, doomed}})
+	return srv
+}
+
+// crlOf asks an authority for its lists, as somebody who goes by those that he has.
+func (s *system) crlOf(url string, p *party.Party) func(context.Context) error {
+	v, err := p.Verifier()
 	require.NoError(s.t, err)
-	return s.serve(s.authority.Serve)
+	s.clients = append(s.clients, v)
+	c, err := cahttp.NewClient(cahttp.ClientConfig{URL: url, Verifier: v})
+	require.NoError(s.t, err)
+	s.t.Cleanup(c.Close)
+	return func(ctx context.Context) error {
+		_, err := c.CRL(ctx)
+		return err
+	}
 }
 
 func (s *system) serveAdmin(boss *party.Party) string { return s.serveAdminAs(s.Server(s.solid), boss) }
