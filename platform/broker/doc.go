@@ -22,7 +22,8 @@
 //
 // A connection is judged by its own certificate, also after the handshake: with each revocation list that the Verifier keeps, all are looked at
 // again, and those are cut whose certificate, or CA, is not good any more, with their sessions. From the moment in which the list is in force nothing
-// passes on them. It does not matter what the Authorizer knows of the name, nor whether the list came through the platform.
+// passes on them. A device whose own certificate is named keeps its control topics for
+// 3 seconds, to fetch the order that wipes it. It does not matter what the Authorizer knows of the name, nor whether the list came through the platform.
 //
 // Refused whoever asks: topics and filters that begin with $ (so $SYS and $share), retained messages, QoS 2, topic aliases, MQTT 3.
 // The broker says so in CONNACK.

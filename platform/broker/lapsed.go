@@ -3,6 +3,7 @@ package broker
 import (
 	"crypto/sha256"
 	"crypto/x509"
+	"errors"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -50,7 +51,10 @@ func (b *Broker) authenticate(c *conn, clientID string) error {
 
 // allows asks the authorizer about a topic.
 func (b *Broker) allows(c *conn, clientID string, a Action, topic string) bool {
-	if b.stands(c) != nil {
+	if err := b.stands(c); errors.Is(err, errLeaving) {
+		renewal, ok := b.cfg.Authorizer.(RenewalAuthorizer)
+		return ok && renewal.AllowLapsed(c.id, clientID, a, topic)
+	} else if err != nil {
 		return false // revokeLive ends it
 	}
 	if c.lapsed != nil {

@@ -138,6 +138,22 @@ func TestRevocationOfALapsedClient(t *testing.T) {
 	require.Zero(t, second.publish(2, "renew", "request"))
 }
 
+// A device that a list names may still fetch the order that wipes it, for a moment and on no other topics. One whose CA is revoked may not.
+func TestRevokedDeviceFetchesItsLastOrders(t *testing.T) {
+	w := newWorld(t, func(c *broker.Config) { c.Authorizer = renewals{c.Authorizer.(*rules), nil} })
+	solid, doomed := w.issuing("Solid CA"), w.issuing("Doomed CA")
+	cert, lost := clientOf(t, solid, "D-1"), clientOf(t, doomed, "D-2")
+	dev, other := w.connect(cert, connectPacket("D-1")), w.connect(lost, connectPacket("D-2"))
+	require.Equal(t, []byte{1, 1}, dev.subscribe(1, "renew", "data"))
+	w.revoke(solid, leafOf(t, cert))
+	require.EqualValues(t, 0x87, dev.publish(2, "data", "x"))
+	require.Zero(t, dev.publish(3, "renew", "acknowledged"))
+	w.revoke(doomed, leafOf(t, lost))
+	w.revoke(w.ca, doomed.Certificate())
+	require.EqualValues(t, 0x98, other.disconnected())
+	require.EqualValues(t, 0x98, dev.disconnected())
+}
+
 // What a chain carries for those who trust an older root alone does not end the connection of who trusts the newer one.
 func TestConnectionOutlivesACertificateThatItDoesNotNeed(t *testing.T) {
 	key := newKey(t)
