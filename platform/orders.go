@@ -73,6 +73,7 @@ func (t *txn) handOut(p *peer, room *int) (orders [][]byte, more bool, err error
 		queued
 	}
 	var items []item
+	waiting := 0
 	for key, raw := range t.tx.List(prefixOrder + p.id.String() + "/") {
 		var n uint64
 		if _, err := fmt.Sscanf(key[len(key)-16:], "%016x", &n); err != nil {
@@ -81,6 +82,11 @@ func (t *txn) handOut(p *peer, room *int) (orders [][]byte, more bool, err error
 		q, err := parseQueued(raw)
 		if err != nil {
 			return nil, false, fmt.Errorf("read %s: %w", key, err)
+		}
+		if q.signed != nil && t.mayWait(p.id, q.device, n) {
+			if waiting++; waiting > ordersPerReply/2 {
+				continue // lest those keep away what comes behind them
+			}
 		}
 		if items = append(items, item{n, q}); len(items) > ordersPerReply {
 			break
@@ -123,6 +129,14 @@ func (t *txn) handOut(p *peer, room *int) (orders [][]byte, more bool, err error
 		orders = append(orders, signed)
 	}
 	return orders, false, nil
+}
+
+// mayWait says that an order tells of a renewal: an application whose clock or roots are not right leaves it until they are. What comes
+// behind it may overtake it, because applications judge by the number of the life cycle.
+func (t *txn) mayWait(to identity.ID, device identity.DeviceID, number uint64) bool {
+	d, _ := t.state.Device(device)
+	o, ok := d.Order(to, number)
+	return ok && o.Again
 }
 
 func (t *txn) sign(p *peer, device identity.DeviceID, number uint64) ([]byte, error) {

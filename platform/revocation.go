@@ -29,9 +29,13 @@ func (s *Service) AddCRL(ctx context.Context, crls []byte) error {
 	if err != nil {
 		return fail(err)
 	}
-	lists := make([]newList, len(bundles))
-	for i, b := range bundles {
-		if lists[i], err = readList(b); err != nil {
+	var lists []newList
+	for _, b := range bundles {
+		l, err := readList(b)
+		switch {
+		case err == nil:
+			lists = append(lists, l)
+		case refused == nil: // else it is one of those that the verifier has refused
 			return fail(err)
 		}
 	}
@@ -264,8 +268,8 @@ func (s *Service) askAuthority(ctx context.Context, id identity.DeviceID) error 
 	ctx, cancel := context.WithTimeout(ctx, revokeTimeout)
 	defer cancel()
 	crl, err := s.cfg.Revoker.Revoke(ctx, id.ID)
-	if err != nil {
-		return err
+	if len(crl) > 0 { // also with an error: the lists that could be signed
+		err = errors.Join(err, s.AddCRL(ctx, crl))
 	}
-	return s.AddCRL(ctx, crl)
+	return err
 }

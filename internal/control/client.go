@@ -601,11 +601,14 @@ func (c *Client) platformLapsed() error {
 // takeCRL takes the list of a reply, if there is one, and sees to it that what the verifier has is kept.
 func (c *Client) takeCRL(r Reply) {
 	if len(r.CRL) > 0 {
-		if err := c.cfg.Verifier.AddCRL(r.CRL); err != nil {
+		err := c.cfg.Verifier.AddCRL(r.CRL)
+		if err == nil || errors.Is(err, identity.ErrSomeCRLs) {
+			c.unkept = c.cfg.KeepCRL != nil
+			c.refused = nil // it may have made room for them
+		}
+		if err != nil {
 			c.log.Warn("revocation list of the platform", "err", err)
 			c.refuseCRL(r.CRLNumber)
-		} else {
-			c.unkept = c.cfg.KeepCRL != nil
 		}
 	}
 	if !c.unkept {

@@ -119,14 +119,17 @@ func (e Evidence) revokes(v *identity.Verifier, known *identity.Verified) bool {
 
 // became returns what the application is by the evidence, if that follows what is known of it, or nil.
 //
-// That a list names it by now plays no part. The order may have waited since the application asked, and refused for that it would not come again;
-// and such a list is evidence itself.
+// That a list names its certificate by now plays no part. The order may have waited since the application asked, and refused for that it would
+// not come again; and such a list is evidence itself. But with the key of a CA that is revoked anybody can be made to follow.
 func (e Evidence) became(v *identity.Verifier, known *identity.Verified) *identity.Verified {
 	if len(e.Application.Chain) == 0 {
 		return nil
 	}
 	app, err := verifyEver(e.Application, v, identity.RoleApplication)
 	if err != nil || app.Follows(known) != nil {
+		return nil
+	}
+	if cas := e.Application.Chain[1:]; len(cas) > 0 && v.CheckRevocation(identity.Credential{Chain: cas}) != nil {
 		return nil
 	}
 	return app

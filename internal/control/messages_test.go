@@ -414,6 +414,21 @@ func TestEvidenceAfterRenewals(t *testing.T) {
 	}
 }
 
+// With the key of an issuing CA anybody can make what an application might have become. Once the root has revoked the CA, that frees no device.
+func TestEvidenceUnderARevokedCA(t *testing.T) {
+	c := newCast(t)
+	doomed := c.Issuing(t, "Doomed CA")
+	p := control.Parties{Device: c.device.Credential, Application: c.app.Verified}
+	forged := doomed.Rekeyed(t, doomed.Party(t, "A-WATER"), 1)
+	s := c.signed(t, control.OpDisconnect, forged)
+	e := control.Evidence{Request: &s, Application: forged.Credential}
+	require.NoError(t, e.Permits(c.order(control.OrderRemove), c.v, p), "a CA that is trusted may do it")
+	crl, err := c.Authority.RevokeCertificate(doomed.Authority.Certificate())
+	require.NoError(t, err)
+	require.NoError(t, c.v.AddCRL(crl))
+	require.ErrorIs(t, e.Permits(c.order(control.OrderRemove), c.v, p), control.ErrEvidence)
+}
+
 func TestMessageAndReply(t *testing.T) {
 	c := newCast(t)
 	req := c.request(t, control.OpConnect)

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho"
 	"github.com/stretchr/testify/require"
 
@@ -324,7 +325,7 @@ func (s *system) dial(ctx context.Context, cert tls.Certificate, clientID string
 		return nil, err
 	}
 	// With TLS 1.3 a client hears only with the first answer what the server makes of its certificate.
-	c := paho.NewClient(paho.ClientConfig{Conn: conn, ClientID: clientID})
+	c := paho.NewClient(paho.ClientConfig{Conn: packets.NewThreadSafeConn(conn), ClientID: clientID})
 	if _, err := c.Connect(ctx, &paho.Connect{ClientID: clientID, KeepAlive: 30, CleanStart: true}); err != nil {
 		_ = conn.Close()
 		return nil, fmt.Errorf("%w: %w", errNotIn, err)
@@ -333,9 +334,21 @@ func (s *system) dial(ctx context.Context, cert tls.Certificate, clientID string
 }
 
 func ask(ctx context.Context, c *paho.Client, topic string) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() { // Subscribe does not notice by itself that the connection has ended
+		select {
+		case <-c.Done():
+			cancel(errCut)
+		case <-ctx.Done():
+		}
+	}()
 	ack, err := c.Subscribe(ctx, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: topic, QoS: 1}}})
 	if ack != nil && slices.Equal(ack.Reasons, []byte{0x87}) {
 		return errFilter
+	}
+	if errors.Is(context.Cause(ctx), errCut) {
+		return errCut
 	}
 	return err
 }
