@@ -582,7 +582,7 @@ func (c *Client) heldLists() []identity.CRLNumber {
 }
 
 // refuseCRL remembers a list that the verifier does not take, for example of an authority that is unknown here: or it would come again with
-// every reply. The next one of that authority is looked at anew, and so is this one after a restart.
+// every reply. The next one of that authority is looked at anew, and so is this one once another list was taken, or after a restart.
 func (c *Client) refuseCRL(n identity.CRLNumber) {
 	c.refused = slices.DeleteFunc(c.refused, func(r identity.CRLNumber) bool { return r.Authority == n.Authority })
 	c.refused = append(c.refused, n)
